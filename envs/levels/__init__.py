@@ -1,0 +1,1 @@
+"""Levels: readers, packed tables and generators."""

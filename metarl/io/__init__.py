@@ -1,0 +1,1 @@
+"""Everything that touches disks and screens; compiled code never imports it."""

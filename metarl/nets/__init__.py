@@ -1,0 +1,1 @@
+"""Building blocks of agents: parameters are plain dicts, layers are pairs of functions."""

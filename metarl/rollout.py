@@ -1,0 +1,202 @@
+"""Stepping many environments at once, with the only auto-reset there is, and replaying heads."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+from metarl.ops import keys
+from metarl.types import (
+    Agent,
+    AgentInput,
+    Environment,
+    Heads,
+    Key,
+    Params,
+    PyTree,
+    Rollout,
+    TimeStep,
+    VectorState,
+)
+
+
+class VectorEnv(NamedTuple):
+    """`num_envs` copies of an environment as two pure functions over the whole batch.
+
+    `init(key, params) -> state` and `step(key, state, actions, params) -> (state, ts)`. Act on
+    `state.inputs.obs`, which is past any reset; learn from `ts`, which is the outcome before it:
+    no final observation is ever overwritten.
+    """
+
+    init: Callable[[Key, PyTree], VectorState]
+    step: Callable[[Key, VectorState, jax.Array, PyTree], tuple[VectorState, TimeStep]]
+
+
+@dataclass(frozen=True)
+class Fresh:
+    """Every episode starts from its own call of `env.reset`: exact, and as costly as that call."""
+
+    def init(self, env: Environment, key: Key, params: PyTree) -> PyTree:
+        """Nothing to remember."""
+        return ()
+
+    def draw(
+        self, env: Environment, starts: PyTree, key: Key, params: PyTree, count: int
+    ) -> tuple[PyTree, TimeStep, PyTree]:
+        """`count` starts: states, their time steps, and the strategy's next state."""
+        state, ts = jax.vmap(env.reset, in_axes=(0, None))(keys.spread(key, count), params)
+        return state, ts, starts
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Episodes start from `size` stored starts, of which `refresh` are renewed at each step.
+
+    Fast where `reset` is slow. With `refresh=0` the set of starts never changes.
+    """
+
+    size: int
+    refresh: int = 0
+
+    def __post_init__(self):
+        if not 0 <= self.refresh <= self.size or not 1 <= self.size <= 65536:
+            raise ValueError(
+                f"a pool needs 1 <= size <= 65536 and 0 <= refresh <= size, got {self}"
+            )
+
+    def init(self, env: Environment, key: Key, params: PyTree) -> PyTree:
+        """Fills the pool."""
+        rows = jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(key, self.size), params)
+        return rows, jnp.int32(0)
+
+    def draw(
+        self, env: Environment, starts: PyTree, key: Key, params: PyTree, count: int
+    ) -> tuple[PyTree, TimeStep, PyTree]:
+        """`count` random rows of the pool; then the next `refresh` rows are made anew."""
+        rows, oldest = starts
+        row_key, fresh_key = jax.random.split(key)
+        pick = lambda k: keys.below(keys.words(k, 1)[0], self.size)  # noqa: E731
+        index = jax.vmap(pick)(keys.spread(row_key, count))
+        state, ts = jax.tree.map(lambda x: jnp.take(x, index, axis=0, mode="clip"), rows)
+        if self.refresh:
+            new_keys = jax.random.split(fresh_key, self.refresh)
+            new = jax.vmap(env.reset, in_axes=(0, None))(new_keys, params)
+            where = (oldest + jnp.arange(self.refresh)) % self.size
+            rows = jax.tree.map(lambda x, y: x.at[where].set(y), rows, new)
+            oldest = (oldest + self.refresh) % self.size
+        return state, ts, (rows, oldest)
+
+
+@dataclass(frozen=True)
+class Never:
+    """No reset: what follows the end of an episode is meaningless. For evaluation."""
+
+    def init(self, env: Environment, key: Key, params: PyTree) -> PyTree:
+        """Nothing to remember."""
+        return ()
+
+
+Reset = Fresh | Pool | Never
+fresh, pool, none = Fresh(), Pool, Never()
+
+
+def vectorize(env: Environment, num_envs: int, reset: Reset = fresh) -> VectorEnv:
+    """Steps `num_envs` environments together and starts the next episode where one has ended.
+
+    Args:
+      env: any environment; its `observe`, where it has one, is called once, after the reset.
+      num_envs: N, at least 1.
+      reset: `fresh`, `pool(size, refresh)` or `none`.
+
+    Raises:
+      ValueError: `num_envs` is not positive.
+    """
+    if num_envs < 1:
+        raise ValueError(f"num_envs must be at least 1, got {num_envs}")
+
+    def init(key: Key, params: PyTree) -> VectorState:
+        start_key, pool_key = jax.random.split(key)
+        state, ts = jax.vmap(env.reset, in_axes=(0, None))(
+            jax.random.split(start_key, num_envs), params
+        )
+        action = jnp.broadcast_to(zero_action(env), (num_envs, *zero_action(env).shape))
+        first = jnp.ones(num_envs, bool)
+        inputs = AgentInput(ts.obs, action, jnp.zeros(num_envs), first, ts.action_mask)
+        return VectorState(state, inputs, reset.init(env, pool_key, params))
+
+    def step(
+        key: Key, state: VectorState, actions: jax.Array, params: PyTree
+    ) -> tuple[VectorState, TimeStep]:
+        step_key, reset_key = jax.random.split(key)
+        env_state, ts = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
+            keys.spread(step_key, num_envs), state.env, actions, params
+        )
+        starts, obs, mask = state.starts, ts.obs, ts.action_mask
+        if not isinstance(reset, Never):
+            start_state, start_ts, starts = reset.draw(env, starts, reset_key, params, num_envs)
+            env_state = _where(ts.last, start_state, env_state)
+            obs, mask = _view(env, env_state, params, ts, start_ts)
+        inputs = AgentInput(obs, actions, ts.reward, ts.last, mask)
+        return VectorState(env_state, inputs, starts), ts
+
+    return VectorEnv(init, step)
+
+
+def successor(ts: TimeStep, action: jax.Array) -> AgentInput:
+    """What an agent would see after a step if no reset followed: the input to bootstrap from."""
+    return AgentInput(ts.obs, action, ts.reward, jnp.zeros_like(ts.terminated), ts.action_mask)
+
+
+def zero_action(env: Environment) -> jax.Array:
+    """The previous action of a new-born agent: zero, of the space's shape and dtype."""
+    space = env.action_space
+    return jnp.zeros(space.shape or (), jnp.int32 if space.dtype == "int64" else space.dtype)
+
+
+def replay(agent: Agent, params: Params, rollout: Rollout) -> tuple[Heads, Heads]:
+    """Heads at every step and at its true successor, [T, ...], with gradients through the memory.
+
+    Agents without memory are batched over time instead of scanned. What the caller does not use
+    is not computed.
+    """
+
+    def step(carry: PyTree, x: tuple[AgentInput, AgentInput]):
+        now, after = x
+        heads, carry = agent.apply(params, carry, now)
+        return carry, (heads, agent.apply(params, carry, after)[0])
+
+    steps = (rollout.inputs, rollout.next_inputs)
+    if jax.tree.leaves(rollout.carry):
+        return jax.lax.scan(step, rollout.carry, steps)[1]
+    return jax.vmap(lambda x: step((), x)[1])(steps)
+
+
+def _view(env: Any, state: PyTree, params: PyTree, ts: TimeStep, start: TimeStep) -> Any:
+    """Observations and masks after the reset, [N, ...]."""
+    if hasattr(env, "observe"):
+        return jax.vmap(env.observe, in_axes=(0, None))(state, params)
+    return _where(ts.last, (start.obs, start.action_mask), (ts.obs, ts.action_mask))
+
+
+def _where(condition: jax.Array, a: PyTree, b: PyTree) -> PyTree:
+    """Rows of `a` where `condition` [N], else rows of `b`."""
+
+    def pick(x: jax.Array, y: jax.Array) -> jax.Array:
+        return jnp.where(condition.reshape(-1, *(1,) * (x.ndim - 1)), x, y)
+
+    return jax.tree.map(pick, a, b)
+
+
+class Experience(struct.PyTreeNode):
+    """What one step of acting leaves behind, [N, ...]; stacked over time it is a `Rollout`."""
+
+    inputs: AgentInput
+    action: jax.Array
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    next_inputs: AgentInput
+    heads: Heads
