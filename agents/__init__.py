@@ -1,7 +1,6 @@
 """Agents, one file each. Installed as `metarl.agents`."""
 
-if __name__ == "agents":  # `import agents` from a checkout: hand back the one true package
-    import importlib
-    import sys
+if __name__ == "agents":  # imported from the root of a checkout
+    from metarl.alias import serve
 
-    sys.modules["agents"] = importlib.import_module("metarl.agents")
+    serve("agents", "metarl.agents")

@@ -1,4 +1,4 @@
-"""Names for environments: id -> "module:Class". Imports no JAX, so listing ids is instant.
+"""Names: environments, agents and update rules. Imports no JAX, so listing them is instant.
 
 Other distributions add names from their own pyproject.toml, without a line here:
 
@@ -18,8 +18,25 @@ ENTRY_POINT_GROUP = "metarl.envs"
 _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "Bandit-v0": ("metarl.envs.bandit:Bandit", {}),
     "GridWorld-v0": ("metarl.envs.gridworld:GridWorld", {}),
+    "ProbeAction-v0": ("metarl.envs.probe:Probe", {}),
+    "ProbeDelay-v0": ("metarl.envs.probe:Probe", {"length": 5}),
+    "ProbeDiscount-v0": ("metarl.envs.probe:Probe", {"choices": 1, "length": 3}),
+    "ProbeMemory-v0": ("metarl.envs.probe:Probe", {"length": 4, "answer": "last", "hide": True}),
+    "ProbeValue-v0": ("metarl.envs.probe:Probe", {"choices": 1}),
     "Snake-v0": ("metarl.envs.snake:Snake", {}),
     "Sokoban-v0": ("metarl.envs.sokoban:Sokoban", {}),
+}
+
+AGENTS = {
+    "conv": "metarl.agents.conv:conv",
+    "gru": "metarl.agents.gru:gru",
+    "mlp": "metarl.agents.mlp:mlp",
+    "uniform": "metarl.agents.uniform:uniform",
+}
+
+RULES = {  # modules with `heads(env)`, `hypers(...)` and the rule itself under its own name
+    "a2c": "metarl.rules.a2c",
+    "ppo": "metarl.rules.ppo",
 }
 
 
@@ -51,20 +68,53 @@ def make(name: str, /, **overrides: Any) -> Any:
       ValueError: no such id (a near one is suggested), no such field, or a field with a bad value.
     """
     entry_point, kwargs = _find(name)
-    build = _load(entry_point) if isinstance(entry_point, str) else entry_point
+    build = load(entry_point) if isinstance(entry_point, str) else entry_point
     if dataclasses.is_dataclass(build):
         fields = [f.name for f in dataclasses.fields(build) if f.init]
         for override in overrides:
             if override not in fields:
                 hint = did_you_mean(override, fields)
-                raise ValueError(f"{name} has no field {override!r}{hint}; it has {fields}")
+                raise ValueError(f"{name} has no field {override!r}{hint} it has {fields}")
     return build(**{**kwargs, **overrides})
 
 
+def agent_builder(name: str) -> Callable[..., Any]:
+    """The builder `(env, heads, **options) -> Agent` called `name`, or at `"module:function"`.
+
+    Raises:
+      ValueError: no such agent.
+    """
+    return load(_lookup("agent", AGENTS, name))
+
+
+def rule_module(name: str) -> Any:
+    """The module of the update rule called `name`, or the module of that dotted path.
+
+    Raises:
+      ValueError: no such rule.
+    """
+    return importlib.import_module(_lookup("rule", RULES, name))
+
+
+def load(path: str) -> Callable[..., Any]:
+    """What `"module:attribute"` names.
+
+    Raises:
+      ValueError: the path has no colon, or the module has no such attribute.
+    """
+    module, _, attribute = path.partition(":")
+    if not attribute:
+        raise ValueError(f"entry point {path!r} should read 'module:Class'")
+    found = importlib.import_module(module)
+    if not hasattr(found, attribute):
+        raise ValueError(f"module {module!r} has no {attribute!r}")
+    return getattr(found, attribute)
+
+
 def did_you_mean(word: str, known: list[str] | tuple[str, ...]) -> str:
-    """`"; did you mean X?"`, or nothing when no known word is near."""
+    """`"; did you mean X?"`, or a bare `";"` when no known word is near."""
     close = difflib.get_close_matches(word.lower(), [k.lower() for k in known], n=1, cutoff=0.5)
-    return f"; did you mean {next(k for k in known if k.lower() == close[0])}?" if close else ""
+    return f"; did you mean {next(k for k in known if k.lower() == close[0])}?" if close else ";"
 
 
 def _find(name: str) -> tuple[str | Callable[..., Any], dict[str, Any]]:
@@ -79,11 +129,11 @@ def _find(name: str) -> tuple[str | Callable[..., Any], dict[str, Any]]:
     )
 
 
-def _load(path: str) -> Callable[..., Any]:
-    module, _, attribute = path.partition(":")
-    if not attribute:
-        raise ValueError(f"entry point {path!r} should read 'module:Class'")
-    return getattr(importlib.import_module(module), attribute)
+def _lookup(kind: str, table: dict[str, str], name: str) -> str:
+    if name not in table and "." not in name:
+        known = sorted(table)
+        raise ValueError(f"no {kind} {name!r}{did_you_mean(name, known)} known: {', '.join(known)}")
+    return table.get(name, name)
 
 
 def _plugins() -> dict[str, EntryPoint]:

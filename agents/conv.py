@@ -1,0 +1,56 @@
+"""A convolutional agent for planes `[C, H, W]`: small kernels, one dense layer, linear heads."""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+
+from metarl.nets.conv import conv as apply_conv
+from metarl.nets.conv import conv_init
+from metarl.nets.heads import apply_heads, heads_init
+from metarl.nets.inputs import scale
+from metarl.nets.linear import linear, linear_init
+from metarl.types import Agent, AgentInput, Environment, Heads, Key, Params
+
+
+def conv(
+    env: Environment,
+    heads: Mapping[str, int],
+    *,
+    channels: Sequence[int] = (16, 16),
+    hidden: int = 128,
+) -> Agent:
+    """Builds the agent for one environment's spaces.
+
+    Args:
+      env: whose observations are planes, channels first.
+      heads: name -> width, as the update rule declares them.
+      channels: of the 3x3 layers; sides keep their length.
+      hidden: width of the dense layer behind them.
+
+    Raises:
+      ValueError: the observation is not three-dimensional.
+    """
+    space = env.observation_space
+    shape = space.shape or ()
+    if len(shape) != 3:
+        raise ValueError(
+            f"the conv agent needs planes [C, H, W], but observations are {space}; use mlp or gru"
+        )
+    planes, height, width = shape
+
+    def init(key: Key) -> Params:
+        conv_key, dense_key, head_key = jax.random.split(key, 3)
+        return {
+            "conv": conv_init(conv_key, (planes, *channels)),
+            "dense": linear_init(dense_key, height * width * channels[-1], hidden),
+            "heads": heads_init(head_key, hidden, heads),
+        }
+
+    def apply(params: Params, carry: tuple, inputs: AgentInput) -> tuple[Heads, tuple]:
+        x = jnp.moveaxis(scale(space, inputs.obs), 0, -1)  # [H, W, C]
+        x = apply_conv(params["conv"], x).ravel()
+        x = jax.nn.relu(linear(params["dense"], x))
+        return apply_heads(params["heads"], x, inputs.action_mask), carry
+
+    return Agent(init, tuple, apply)

@@ -1,0 +1,114 @@
+"""Policies as distributions over actions, built from an agent's heads.
+
+A discrete policy is the head `logits` [A]; a continuous one the heads `mean` and `log_std` [D].
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+from gymnasium.spaces import Box, Discrete, Space
+
+from metarl.ops import keys
+from metarl.types import Heads, Key
+
+MASKED = -1e9  # the logit of an illegal action: probability zero, and finite in every product
+
+
+class Categorical(struct.PyTreeNode):
+    """Over `A` actions."""
+
+    logits: jax.Array  # [..., A]
+
+    def sample(self, key: Key) -> jax.Array:
+        """[...] int32, by inverting the distribution function at one 24-bit number.
+
+        An action of probability zero is never drawn. The key is consumed.
+        """
+        cumulative = jnp.cumsum(jnp.exp(self._log_probs()), axis=-1)
+        shape = cumulative.shape[:-1]
+        words = keys.words(key, 1)[0] if not shape else jax.random.bits(key, shape)
+        uniform = (words >> 8).astype(jnp.float32) / 2**24
+        below = cumulative <= (uniform * cumulative[..., -1])[..., None]
+        return jnp.sum(below, axis=-1, dtype=jnp.int32)
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        """[...], of `action` [...] int32."""
+        return jnp.take_along_axis(self._log_probs(), action[..., None], axis=-1)[..., 0]
+
+    def entropy(self) -> jax.Array:
+        """[...] nats."""
+        log_probs = self._log_probs()
+        return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
+
+    def kl(self, other: "Categorical") -> jax.Array:
+        """KL(self || other), [...] nats."""
+        mine, theirs = self._log_probs(), other._log_probs()
+        return jnp.sum(jnp.exp(mine) * (mine - theirs), axis=-1)
+
+    def mode(self) -> jax.Array:
+        """The likeliest action, [...] int32."""
+        return jnp.argmax(self.logits, axis=-1).astype(jnp.int32)
+
+    def _log_probs(self) -> jax.Array:
+        return jax.nn.log_softmax(self.logits)
+
+
+class Gaussian(struct.PyTreeNode):
+    """Independent normals over `D` numbers; samples are not clipped to the space's bounds."""
+
+    mean: jax.Array  # [..., D]
+    log_std: jax.Array  # [..., D]
+
+    def sample(self, key: Key) -> jax.Array:
+        """[..., D]. The key is consumed."""
+        noise = jax.random.normal(key, self.mean.shape, self.mean.dtype)
+        return self.mean + jnp.exp(self.log_std) * noise
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        """[...], the log-density of `action` [..., D]."""
+        z = (action - self.mean) * jnp.exp(-self.log_std)
+        return -jnp.sum(z**2 / 2 + self.log_std + jnp.log(2 * jnp.pi) / 2, axis=-1)
+
+    def entropy(self) -> jax.Array:
+        """[...] nats, differential."""
+        return jnp.sum(self.log_std + (1 + jnp.log(2 * jnp.pi)) / 2, axis=-1)
+
+    def kl(self, other: "Gaussian") -> jax.Array:
+        """KL(self || other), [...] nats."""
+        ratio = jnp.exp(2 * (self.log_std - other.log_std))
+        shift = ((self.mean - other.mean) * jnp.exp(-other.log_std)) ** 2
+        return jnp.sum((ratio + shift - 1) / 2 - self.log_std + other.log_std, axis=-1)
+
+    def mode(self) -> jax.Array:
+        """The mean, [..., D]."""
+        return self.mean
+
+
+def policy(heads: Mapping[str, Any]) -> Categorical | Gaussian:
+    """The distribution that an agent's heads describe."""
+    if "logits" in heads:
+        return Categorical(heads["logits"])
+    return Gaussian(heads["mean"], heads["log_std"])
+
+
+def policy_heads(space: Space) -> dict[str, int]:
+    """Widths of the heads that a policy over `space` needs.
+
+    Raises:
+      TypeError: neither `Discrete` nor a one-dimensional `Box`.
+    """
+    if isinstance(space, Discrete):
+        return {"logits": int(space.n)}
+    if isinstance(space, Box) and len(space.shape) == 1:
+        return {"mean": space.shape[0], "log_std": space.shape[0]}
+    raise TypeError(f"policies need a Discrete or one-dimensional Box action space, got {space}")
+
+
+def masked(heads: Heads, mask: jax.Array | None) -> Heads:
+    """Gives illegal actions no probability; `mask` [A] is true where an action is legal."""
+    if mask is None or "logits" not in heads:
+        return heads
+    return {**heads, "logits": jnp.where(mask, heads["logits"], MASKED)}

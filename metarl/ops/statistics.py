@@ -1,0 +1,72 @@
+"""Statistics of episodes and of scores."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl.types import EpisodeStats, Metrics
+
+
+def episodes(
+    stats: EpisodeStats, reward: jax.Array, last: jax.Array
+) -> tuple[EpisodeStats, Metrics]:
+    """Accounts for `T` more steps of `N` environments without a scan.
+
+    Args:
+      stats: sums over the episodes in progress, [N].
+      reward: [N, T].
+      last: [N, T] bool, the episode ended with this step.
+
+    Returns:
+      The new sums, and `episodes` (how many ended), `episode_return` and `episode_length` (their
+      means; NaN where none ended).
+    """
+    length = reward.shape[1]
+    ends = jnp.where(last, jnp.arange(length), -1).max(axis=1)  # [N] the last end, or -1
+    done = jnp.arange(length) <= ends[:, None]  # [N, T] steps of episodes that ended here
+    ended = ends >= 0
+    done_ret = jnp.where(ended, stats.ret, 0) + jnp.sum(reward * done, axis=1)
+    done_length = jnp.where(ended, stats.length, 0) + ends + 1
+    ret = jnp.where(ended, 0, stats.ret) + jnp.sum(reward * ~done, axis=1)
+    running = jnp.where(ended, 0, stats.length) + length - 1 - ends
+    count = jnp.sum(last)
+    metrics = {
+        "episodes": count,
+        "episode_return": jnp.sum(done_ret) / jnp.where(count, count, jnp.nan),
+        "episode_length": jnp.sum(done_length) / jnp.where(count, count, jnp.nan),
+    }
+    return EpisodeStats(ret, running), metrics
+
+
+def mean_interval(
+    samples: np.ndarray, *, confidence: float = 0.95, seed: int = 0
+) -> tuple[float, float, float]:
+    """Mean with a bias-corrected bootstrap interval (Efron 1987), on the host.
+
+    Args:
+      samples: [n] independent scores: one per seed when seeds are compared, one per episode when
+        a single agent is described.
+      confidence: coverage of the interval.
+      seed: of the resampling.
+
+    Returns:
+      (mean, low, high). With one sample, or equal ones, the interval is the mean itself where all
+      are equal and NaN where there is only one.
+
+    Raises:
+      ValueError: no samples.
+    """
+    from scipy.stats import bootstrap
+
+    samples = np.asarray(samples, float).ravel()
+    if samples.size == 0:
+        raise ValueError("an interval needs at least one sample")
+    mean = float(samples.mean())
+    if samples.size == 1:
+        return mean, float("nan"), float("nan")
+    if np.ptp(samples) == 0:
+        return mean, mean, mean
+    result = bootstrap(
+        (samples,), np.mean, confidence_level=confidence, rng=np.random.default_rng(seed)
+    )
+    return mean, float(result.confidence_interval.low), float(result.confidence_interval.high)

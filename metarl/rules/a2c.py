@@ -1,0 +1,97 @@
+"""Advantage actor-critic (Mnih et al. 2016, https://arxiv.org/abs/1602.01783).
+
+The paper has n-step returns and RMSProp; this has generalised advantages and Adam.
+"""
+
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from metarl.ops.distributions import policy, policy_heads
+from metarl.ops.returns import gae
+from metarl.rollout import replay
+from metarl.rules.common import adam, check_heads, from_loss
+from metarl.types import Agent, Environment, Metrics, Params, Rollout, UpdateRule
+
+
+class Hypers(struct.PyTreeNode):
+    """A2C's eta: batch it with `vmap`, or let an outer loop learn it."""
+
+    discount: jax.Array
+    lambda_: jax.Array
+    entropy_cost: jax.Array
+    value_cost: jax.Array
+    learning_rate: jax.Array  # factor on the optimizer's steps
+
+
+def hypers(
+    discount: float = 0.99,
+    lambda_: float = 0.95,
+    entropy_cost: float = 0.01,
+    value_cost: float = 0.5,
+    learning_rate: float = 1e-3,
+) -> Hypers:
+    """Eta from plain numbers; each may be an array to be mapped over."""
+    values = (discount, lambda_, entropy_cost, value_cost, learning_rate)
+    return Hypers(*(jnp.asarray(v, jnp.float32) for v in values))
+
+
+def heads(env: Environment) -> dict[str, int]:
+    """What the agent must say: a policy and a value."""
+    return {**policy_heads(env.action_space), "value": 1}
+
+
+def a2c(
+    agent: Agent,
+    heads: Mapping[str, int],
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+    eta: Hypers | None = None,
+) -> UpdateRule:
+    """Builds the rule: one gradient step per rollout.
+
+    Args:
+      agent: whose `params` are learned.
+      heads: as declared by `heads(env)`.
+      optimizer: defaults to clipped Adam of rate one, which `eta.learning_rate` scales. With an
+        optimizer of your own the default `eta.learning_rate` is 1.
+      eta: what `init_eta` returns; defaults to `hypers()`.
+    """
+    if eta is None:
+        eta = hypers() if optimizer is None else hypers(learning_rate=1.0)
+
+    def loss(eta: Hypers, params: Params, rollout: Rollout) -> tuple[jax.Array, Metrics]:
+        return a2c_loss(agent, heads, eta, params, rollout)
+
+    return from_loss(loss, optimizer or adam(), heads=heads, init_eta=lambda key: eta)
+
+
+def a2c_loss(
+    agent: Agent, needed: Mapping[str, int], eta: Hypers, params: Params, rollout: Rollout
+) -> tuple[jax.Array, Metrics]:
+    """Policy gradient, squared value error and entropy bonus, averaged over one stream [T].
+
+    Gradients in `params` flow through the policy, its entropy and the predicted value alone.
+    Gradients in `eta` also flow through advantages and targets, as meta-gradients need.
+    """
+    now, after = replay(agent, params, rollout)
+    check_heads(now, needed, "a2c")
+    pi, value = policy(now), now["value"][..., 0]  # [T]
+    adv = gae(
+        rollout.reward,
+        rollout.terminated,
+        rollout.truncated,
+        jax.lax.stop_gradient(value),  # a baseline must not chase the return it explains
+        jax.lax.stop_gradient(after["value"][..., 0]),  # semi-gradient: targets are constants
+        discount=eta.discount,
+        lambda_=eta.lambda_,
+    )
+    target = adv + jax.lax.stop_gradient(value)  # the same constant as above
+    policy_loss = -jnp.mean(pi.log_prob(rollout.action) * adv)
+    value_loss = jnp.mean(jnp.square(value - target)) / 2
+    entropy = jnp.mean(pi.entropy())
+    total = policy_loss + eta.value_cost * value_loss - eta.entropy_cost * entropy
+    return total, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}

@@ -1,0 +1,71 @@
+"""What rules share: from a loss to an update, and the default optimizer."""
+
+from collections.abc import Callable, Mapping
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from metarl.types import Eta, Key, Metrics, Params, PyTree, Rollout, UpdateRule
+
+
+def adam(max_norm: float = 0.5) -> optax.GradientTransformation:
+    """Adam of learning rate one behind a clip by global norm; eta's learning rate scales it.
+
+    `eps_root` keeps the derivative of Adam finite where a gradient is zero, as meta-gradients need.
+    """
+    return optax.chain(
+        optax.clip_by_global_norm(max_norm), optax.adam(1.0, eps=1e-5, eps_root=1e-12)
+    )
+
+
+def descend(
+    optimizer: optax.GradientTransformation,
+    learning_rate: jax.Array,
+    grads: PyTree,
+    state: PyTree,
+    params: Params,
+) -> tuple[Params, PyTree]:
+    """One optimizer step times `learning_rate`: the new params and optimizer state."""
+    steps, state = optimizer.update(grads, state, params)
+    steps = jax.tree.map(lambda step: learning_rate * step, steps)
+    return optax.apply_updates(params, steps), state
+
+
+def from_loss(
+    loss: Callable[[Eta, Params, Rollout], tuple[jax.Array, Metrics]],
+    optimizer: optax.GradientTransformation,
+    *,
+    heads: Mapping[str, int],
+    init_eta: Callable[[Key], Eta],
+) -> UpdateRule:
+    """Turns `loss(eta, params, rollout) -> (scalar, metrics)` of one stream into a rule.
+
+    The rule averages over the leading axis of the rollout; `eta.learning_rate` scales its step.
+    """
+
+    def mean_loss(params: Params, eta: Eta, rollout: Rollout) -> tuple[jax.Array, Metrics]:
+        value, metrics = jax.vmap(loss, in_axes=(None, None, 0))(eta, params, rollout)
+        return value.mean(), jax.tree.map(jnp.mean, {"loss": value, **metrics})
+
+    def update(eta: Eta, params: Params, state: PyTree, rollout: Rollout, key: Key):
+        grads, metrics = jax.grad(mean_loss, has_aux=True)(params, eta, rollout)
+        metrics["grad_norm"] = optax.global_norm(grads)
+        params, state = descend(optimizer, eta.learning_rate, grads, state, params)
+        return params, state, metrics
+
+    return UpdateRule(heads, init_eta, optimizer.init, update)
+
+
+def check_heads(heads: Mapping[str, jax.Array], needed: Mapping[str, int], rule: str) -> None:
+    """Raises ValueError where an agent lacks a head that the rule reads; shapes are static."""
+    for name, width in needed.items():
+        if name not in heads:
+            raise ValueError(
+                f"{rule} needs the head {name!r} of width {width}, but the agent has "
+                f"{sorted(heads)}; build the agent with heads={dict(needed)}"
+            )
+        if heads[name].shape[-1] != width:
+            raise ValueError(
+                f"{rule} needs the head {name!r} of width {width}, got {heads[name].shape[-1]}"
+            )
