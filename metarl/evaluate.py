@@ -8,7 +8,7 @@ from flax import struct
 
 from metarl.ops import keys
 from metarl.ops.distributions import policy
-from metarl.rollout import none, vectorize
+from metarl.rollout import first_inputs, none, successor, vectorize
 from metarl.types import Agent, Environment, Key, Params, PyTree
 
 
@@ -86,9 +86,6 @@ def record(
     """
     reset_key, play_key = jax.random.split(key)
     state, ts = env.reset(reset_key, env_params)
-    venv = vectorize(env, 1, none)
-    inputs = jax.tree.map(lambda x: x[0], venv.init(reset_key, env_params).inputs)
-    inputs = inputs.replace(obs=ts.obs, action_mask=ts.action_mask)
 
     def step(loop: tuple, key: Key) -> tuple:
         state, inputs, carry, done = loop
@@ -97,12 +94,9 @@ def record(
         action = policy(heads).sample(act_key)
         after, ts = env.step(step_key, state, action, env_params)
         state = jax.tree.map(lambda old, new: jnp.where(done, old, new), state, after)
-        inputs = inputs.replace(
-            obs=ts.obs, prev_action=action, prev_reward=ts.reward, first=jnp.bool_(False)
-        ).replace(action_mask=ts.action_mask)
-        return (state, inputs, carry, done | ts.last), (state, ~done)
+        return (state, successor(ts, action), carry, done | ts.last), (state, ~done)
 
-    loop = (state, inputs, agent.carry(), jnp.bool_(False))
+    loop = (state, first_inputs(env, ts), agent.carry(), jnp.bool_(False))
     _, (states, alive) = jax.lax.scan(step, loop, jax.random.split(play_key, steps))
     states = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), state, states)
     return states, jnp.sum(alive)

@@ -122,9 +122,7 @@ def vectorize(env: Environment, num_envs: int, reset: Reset = fresh) -> VectorEn
         state, ts = jax.vmap(env.reset, in_axes=(0, None))(
             jax.random.split(start_key, num_envs), params
         )
-        action = jnp.broadcast_to(zero_action(env), (num_envs, *zero_action(env).shape))
-        first = jnp.ones(num_envs, bool)
-        inputs = AgentInput(ts.obs, action, jnp.zeros(num_envs), first, ts.action_mask)
+        inputs = jax.vmap(lambda ts: first_inputs(env, ts))(ts)
         return VectorState(state, inputs, reset.init(env, pool_key, params))
 
     def step(
@@ -145,15 +143,17 @@ def vectorize(env: Environment, num_envs: int, reset: Reset = fresh) -> VectorEn
     return VectorEnv(init, step)
 
 
+def first_inputs(env: Environment, ts: TimeStep) -> AgentInput:
+    """What an agent sees at the start of its life: no action and no reward yet."""
+    space = env.action_space
+    dtype = jnp.int32 if space.dtype == "int64" else space.dtype
+    zero = jnp.zeros(space.shape or (), dtype)
+    return AgentInput(ts.obs, zero, jnp.float32(0), jnp.bool_(True), ts.action_mask)
+
+
 def successor(ts: TimeStep, action: jax.Array) -> AgentInput:
     """What an agent would see after a step if no reset followed: the input to bootstrap from."""
     return AgentInput(ts.obs, action, ts.reward, jnp.zeros_like(ts.terminated), ts.action_mask)
-
-
-def zero_action(env: Environment) -> jax.Array:
-    """The previous action of a new-born agent: zero, of the space's shape and dtype."""
-    space = env.action_space
-    return jnp.zeros(space.shape or (), jnp.int32 if space.dtype == "int64" else space.dtype)
 
 
 def replay(agent: Agent, params: Params, rollout: Rollout) -> tuple[Heads, Heads]:
