@@ -75,7 +75,7 @@ class Probe:
         answer = jnp.where(counts, action, state.answer)
         state = State(state.cue, answer, state.time + 1)
         last = state.time == self.length
-        reward = jnp.where(last & (answer == state.cue), 1.0, 0.0)
+        reward = (last & (answer == state.cue)).astype(jnp.float32)
         return state, self._timestep(state, reward, last)
 
     def _timestep(self, state: State, reward: jax.Array, terminated: jax.Array) -> TimeStep:
