@@ -174,6 +174,32 @@ def replay(agent: Agent, params: Params, rollout: Rollout) -> tuple[Heads, Heads
     return jax.vmap(lambda x: step((), x)[1])(steps)
 
 
+def next_values(agent: Agent, params: Params, rollout: Rollout, value: jax.Array) -> jax.Array:
+    """V of the true successors, [N, T], of a whole batch `[N, T, ...]`.
+
+    For an agent without memory that is the next step's own value, unless the episode was cut off:
+    only then are successors evaluated, so outside `vmap` it costs one row of `T`.
+
+    Args:
+      agent, params: who values.
+      rollout: leaves [N, T, ...].
+      value: [N, T], what `params` say at each step.
+    """
+    if jax.tree.leaves(rollout.carry):
+        return jax.vmap(lambda r: replay(agent, params, r)[1]["value"][..., 0])(rollout)
+
+    def evaluate(inputs: AgentInput) -> jax.Array:  # [N, ...] -> [N]
+        return jax.vmap(lambda x: agent.apply(params, (), x)[0]["value"][..., 0])(inputs)
+
+    final = evaluate(jax.tree.map(lambda x: x[:, -1], rollout.next_inputs))
+    shifted = jnp.concatenate([value[:, 1:], final[:, None]], axis=1)
+    return jax.lax.cond(
+        jnp.any(rollout.truncated[:, :-1]),
+        lambda: jnp.where(rollout.truncated, jax.vmap(evaluate)(rollout.next_inputs), shifted),
+        lambda: shifted,
+    )
+
+
 def _view(env: Any, state: PyTree, params: PyTree, ts: TimeStep, start: TimeStep) -> Any:
     """Observations and masks after the reset, [N, ...]."""
     if hasattr(env, "observe"):

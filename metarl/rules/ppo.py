@@ -1,6 +1,7 @@
 """Proximal policy optimisation (Schulman et al. 2017, https://arxiv.org/abs/1707.06347)."""
 
 from collections.abc import Mapping
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +10,7 @@ from flax import struct
 
 from metarl.ops.distributions import policy, policy_heads
 from metarl.ops.returns import gae
-from metarl.rollout import replay
+from metarl.rollout import next_values, replay
 from metarl.rules.common import adam, check_heads, descend
 from metarl.types import (
     Agent,
@@ -118,23 +119,14 @@ def ppo(
 def prepare(agent: Agent, eta: Hypers, params: Params, rollout: Rollout) -> Batch:
     """Advantages and targets of `[N, T]` experience, as rows to draw minibatches from."""
 
-    def one(rollout: Rollout) -> Batch:
-        # Constants of the update: the policy that acted and what it believed.
-        heads = jax.lax.stop_gradient(rollout.heads)
-        after = jax.lax.stop_gradient(replay(agent, params, rollout)[1])
-        value = heads["value"][..., 0]  # [T]
-        adv = gae(
-            rollout.reward,
-            rollout.terminated,
-            rollout.truncated,
-            value,
-            after["value"][..., 0],
-            discount=eta.discount,
-            lambda_=eta.lambda_,
-        )
-        return Batch(rollout, policy(heads).log_prob(rollout.action), adv, adv + value)
-
-    batch = jax.vmap(one)(rollout)
+    # Constants of the update: the policy that acted and what it believed.
+    params, heads = jax.lax.stop_gradient((params, rollout.heads))
+    value = heads["value"][..., 0]  # [N, T]
+    after = next_values(agent, params, rollout, value)
+    adv = jax.vmap(partial(gae, discount=eta.discount, lambda_=eta.lambda_))(
+        rollout.reward, rollout.terminated, rollout.truncated, value, after
+    )
+    batch = Batch(rollout, policy(heads).log_prob(rollout.action), adv, adv + value)
     if jax.tree.leaves(rollout.carry):
         return batch
     return jax.tree.map(lambda x: x.reshape(-1, 1, *x.shape[2:]), batch)  # [N * T, 1, ...]
