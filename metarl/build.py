@@ -1,0 +1,182 @@
+"""From names and settings to parts; refuses in words what cannot work, before anything compiles."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl import registry
+from metarl.config import Config, Part, Value
+from metarl.rollout import Reset, VectorEnv, fresh, pool, vectorize
+from metarl.types import Agent, Environment, Eta, PyTree, UpdateRule
+
+
+class Parts(NamedTuple):
+    """Everything a run is made of; `config` names every setting, defaults included."""
+
+    config: Config
+    env: Environment
+    env_params: PyTree
+    agent: Agent
+    rule: UpdateRule
+    venv: VectorEnv
+
+    def eta(self, key: jax.Array) -> Eta:
+        """The rule's meta-parameters. The key is consumed."""
+        return self.rule.init_eta(key)
+
+
+def build(config: Config) -> Parts:
+    """Builds every part of a run.
+
+    Raises:
+      ValueError: an unknown name or setting, or parts that do not fit together.
+    """
+    env, env_params, env_part = make_env(config.env)
+    rule_builder, heads, rule_part = _rule(config.rule, env)
+    agent, agent_part = _agent(config.agent, env, heads)
+    reset, reset_part = _reset(config.reset)
+    resolved = dataclasses.replace(
+        config, env=env_part, rule=rule_part, agent=agent_part, reset=reset_part
+    )
+    rule = rule_builder(agent, heads)
+    return Parts(resolved, env, env_params, agent, rule, vectorize(env, config.num_envs, reset))
+
+
+def make_env(part: Part) -> tuple[Environment, PyTree, Part]:
+    """An environment with its dynamic parameters; settings may name either's fields.
+
+    Raises:
+      ValueError: no such id or setting, or a bad value.
+    """
+    env = registry.make(part.name)
+    fields = _fields(env)
+    static = {
+        name: _coerce(f"{part.name} {name}", value, fields[name])
+        for name, value in part.fields.items()
+        if name in fields
+    }
+    env = registry.make(part.name, **static) if static else env
+    params = env.default_params()
+    known = [f.name for f in dataclasses.fields(params)] if dataclasses.is_dataclass(params) else []
+    for name, value in part.fields.items():
+        if name not in fields and name not in known:
+            every = [*fields, *known]
+            hint = registry.did_you_mean(name, every)
+            raise ValueError(f"{part.name} has no {name!r}{hint} it has {every}")
+        if name not in fields:
+            leaf = _leaf(f"{part.name} {name}", value, getattr(params, name))
+            params = params.replace(**{name: leaf})
+    return env, params, Part(part.name, {**_fields(env), **part.fields, **static})
+
+
+def settings(builder: Callable[..., Any], *, apart: tuple[str, ...] = ()) -> dict[str, Value]:
+    """The settings of a builder and their defaults: its parameters that have one, less `apart`."""
+    parameters = inspect.signature(builder).parameters.values()
+    return {
+        p.name: p.default
+        for p in parameters
+        if p.default is not p.empty and p.name not in apart and p.kind is not p.VAR_KEYWORD
+    }
+
+
+def settle(what: str, given: dict[str, Value], known: dict[str, Value]) -> dict[str, Value]:
+    """`known` with the values `given`, each of the kind of its default.
+
+    Raises:
+      ValueError: an unknown setting, or a value of another kind.
+    """
+    for name in given:
+        if name not in known:
+            hint = registry.did_you_mean(name, list(known))
+            raise ValueError(f"{what} has no setting {name!r}{hint} it has {list(known)}")
+    return {
+        name: _coerce(f"{what} {name}", given[name], default) if name in given else default
+        for name, default in known.items()
+    }
+
+
+def rule_settings(name: str) -> tuple[dict[str, Value], dict[str, Value]]:
+    """Numbers that are a rule's eta, and what fixes its shape, each with defaults."""
+    module = registry.rule_module(name)
+    return settings(module.hypers), settings(_own(module), apart=("optimizer", "eta"))
+
+
+def _rule(part: Part, env: Environment) -> tuple[Callable[..., UpdateRule], Any, Part]:
+    module = registry.rule_module(part.name)
+    numbers, shapes = rule_settings(part.name)
+    chosen = settle(part.name, part.fields, {**numbers, **shapes})
+    for name in shapes:
+        value = chosen[name]
+        if type(value) is int and value < 1:
+            raise ValueError(f"{part.name} {name} must be at least 1, got {value}")
+    eta = module.hypers(**{name: chosen[name] for name in numbers})
+    options = {name: chosen[name] for name in shapes}
+    try:
+        heads = module.heads(env)
+    except TypeError as error:
+        raise ValueError(f"{part.name} cannot act here: {error}") from error
+    builder = lambda agent, heads: _own(module)(agent, heads, eta=eta, **options)  # noqa: E731
+    return builder, heads, Part(part.name, chosen)
+
+
+def _own(module: Any) -> Callable[..., UpdateRule]:
+    """The rule of a module: the function under the module's own name."""
+    return getattr(module, module.__name__.rpartition(".")[2])
+
+
+def _agent(part: Part, env: Environment, heads: Any) -> tuple[Agent, Part]:
+    name = part.name
+    if name == "auto":
+        name = "conv" if len(env.observation_space.shape or ()) == 3 else "mlp"
+    builder = registry.agent_builder(name)
+    chosen = settle(name, part.fields, settings(builder))
+    try:
+        return builder(env, heads, **chosen), Part(name, chosen)
+    except TypeError as error:
+        raise ValueError(f"agent {name}: {error}") from error
+
+
+def _reset(part: Part) -> tuple[Reset, Part]:
+    if part.name == "fresh":
+        settle("reset fresh", part.fields, {})
+        return fresh, part
+    chosen: dict[str, Any] = settle("reset pool", part.fields, {"size": 1024, "refresh": 8})
+    return pool(**chosen), Part("pool", chosen)
+
+
+def _coerce(what: str, value: Value, default: Value) -> Value:
+    """`value` as the kind of `default`: an integer may stand for a float, a number for a tuple."""
+    kind = type(default)
+    if isinstance(default, tuple) and not isinstance(value, tuple):
+        value = (value,)
+    if isinstance(default, tuple) and default and isinstance(value, tuple):
+        return tuple(_coerce(what, v, default[0]) for v in value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if default is not None and type(value) is not kind:
+        kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}
+        raise ValueError(f"{what} should be {kinds.get(kind, kind.__name__)}, got {value!r}")
+    return value
+
+
+def _fields(env: Environment) -> dict[str, Value]:
+    """The static fields of an environment that can be written down."""
+    if not dataclasses.is_dataclass(env):
+        return {}
+    values = {f.name: getattr(env, f.name) for f in dataclasses.fields(env) if f.init}
+    return {k: v for k, v in values.items() if isinstance(v, bool | int | float | str | tuple)}
+
+
+def _leaf(what: str, value: Value, default: Any) -> jax.Array:
+    """A dynamic parameter of the shape and dtype of its default."""
+    default, given = np.asarray(default), np.asarray(value)
+    if given.dtype.kind not in "biuf" or (given.dtype.kind == "f" and default.dtype.kind != "f"):
+        raise ValueError(f"{what} should be {default.dtype.name}, got {value!r}")
+    if given.shape not in ((), default.shape):
+        raise ValueError(f"{what} should have shape {list(default.shape)}, got {value!r}")
+    return jnp.asarray(np.broadcast_to(given.astype(default.dtype), default.shape))

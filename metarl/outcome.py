@@ -1,0 +1,193 @@
+"""What a run has come to: scores against the random policy, the learning curve, an episode."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl.agents.uniform import uniform
+from metarl.build import Parts, build
+from metarl.config import Config
+from metarl.evaluate import Scores, evaluate, record
+from metarl.io import checkpoint
+from metarl.io.figures import Curve, learning_curves
+from metarl.io.logging import read_metrics
+from metarl.io.runs import RunFolder, find_run, write_atomically
+from metarl.io.video import write_gif
+from metarl.ops.statistics import mean_interval
+from metarl.programme import Programme
+from metarl.run import Reporter, read_config
+from metarl.types import Learner, PyTree
+
+_EVALUATION, _PICTURES = 0x65766C, 0x706963  # folded into keys, apart from all that training draws
+
+
+def load(path: pathlib.Path, report: Reporter) -> tuple[RunFolder, Parts, Learner]:
+    """A run's parts and the learners [S, ...] of its newest whole checkpoint.
+
+    Raises:
+      ValueError: no run, no checkpoint yet, or one of another configuration.
+    """
+    folder = find_run(path)
+    programme = Programme(build(read_config(folder)))
+    found = checkpoint.load_newest(folder.checkpoints, programme.like, report.line)
+    if found is None:
+        raise ValueError(f"{path} has no checkpoint yet; train it with `metarl resume {path}`")
+    return folder, programme.parts, found[0]
+
+
+def agent_index(config: Config, seed: int | None) -> int:
+    """The place of a seed's agent among the learners; the first one for None.
+
+    Raises:
+      ValueError: the run has no such seed.
+    """
+    if seed is None:
+        return 0
+    if seed not in config.seeds:
+        raise ValueError(f"this run has the seeds {config.seeds}, not {seed}")
+    return config.seeds.index(seed)
+
+
+def score(
+    folder: RunFolder,
+    parts: Parts,
+    learner: Learner,
+    *,
+    episodes: int = 100,
+    seed: int = 0,
+    max_steps: int = 10_000,
+    greedy: bool = False,
+) -> dict[str, Any]:
+    """Plays the agents of all seeds and the random policy, and saves the comparison as JSON.
+
+    Args:
+      folder: where `evaluation.json` goes.
+      parts: of the run.
+      learner: the agents, [S, ...].
+      episodes: how many each agent plays.
+      seed: of the evaluation; its randomness is never training's.
+      max_steps: where an episode is cut off.
+      greedy: take the likeliest action instead of sampling.
+    """
+    if episodes < 1 or max_steps < 1:
+        raise ValueError(f"--episodes and --max-steps must be at least 1: {episodes}, {max_steps}")
+    play = partial(evaluate, env=parts.env, episodes=episodes, max_steps=max_steps)
+    agent_key, random_key = jax.random.split(_key(seed, _EVALUATION))
+    keys = jax.random.split(agent_key, len(parts.config.seeds))
+    one = lambda p, e, k: play(parts.agent, params=p, env_params=e, key=k, greedy=greedy)  # noqa: E731
+    scores = jax.device_get(jax.vmap(one)(learner.params, learner.env_params, keys))
+    nobody = uniform(parts.env, parts.rule.heads)
+    random = jax.device_get(play(nobody, params={}, env_params=parts.env_params, key=random_key))
+    result = {
+        "env": str(parts.config.env),
+        "updates": int(np.max(learner.age)),
+        "steps": int(np.max(learner.age)) * parts.config.steps_per_update,
+        "episodes": episodes,
+        "evaluation_seed": seed,
+        "greedy": greedy,
+        "trained": _summary(scores, parts.config.seeds),
+        "random": _summary(random, (0,)),
+    }
+    write_atomically(folder.evaluation, (json.dumps(result, indent=2) + "\n").encode())
+    return result
+
+
+def sentence(result: dict[str, Any]) -> str:
+    """An evaluation in one line."""
+    trained, random = result["trained"], result["random"]
+    over = f"{len(trained['returns'])} seeds" if len(trained["returns"]) > 1 else "episodes"
+    return (
+        f"mean return {_figures(trained)} (95 % interval over {over}); "
+        f"random policy {_figures(random)}; {result['episodes']} episodes each"
+    )
+
+
+def draw_curve(folder: RunFolder, config: Config, level: float | None) -> pathlib.Path:
+    """The learning curve, with the random policy's return as a dashed line."""
+    label = f"{config.rule.name}, {config.agent.name}"
+    curve = Curve.of(read_metrics(folder.metrics))
+    return learning_curves({label: curve}, folder.curve, title=str(config.env), level=level)
+
+
+def film(
+    parts: Parts,
+    learner: Learner,
+    out: pathlib.Path,
+    *,
+    index: int = 0,
+    seed: int = 0,
+    steps: int = 400,
+    fps: float = 12.5,
+    side: int = 256,
+) -> pathlib.Path:
+    """Writes one episode of one seed's agent as a GIF.
+
+    Args:
+      parts: of the run.
+      learner: the agents, [S, ...].
+      out: the file.
+      index: which seed's agent, by position.
+      seed: of the episode.
+      steps: where a long episode is cut off.
+      fps: steps shown a second.
+      side: pixels of the longer side, at least.
+
+    Raises:
+      ValueError: the environment draws no pictures.
+    """
+    if not hasattr(parts.env, "render"):
+        raise ValueError(f"{parts.config.env.name} has no `render`, so there is nothing to film")
+    params, env_params = jax.tree.map(lambda x: x[index], (learner.params, learner.env_params))
+
+    @jax.jit
+    def frames(params: PyTree, env_params: PyTree, key: jax.Array):
+        states, length = record(parts.agent, parts.env, params, env_params, key, steps=steps)
+        return _pictures(parts.env, states, env_params), length
+
+    pictures, length = jax.device_get(frames(params, env_params, _key(seed, _PICTURES)))
+    return write_gif(pictures[: int(length) + 1], out, fps=fps, side=side)
+
+
+def finish(folder: RunFolder, learner: Learner, report: Reporter) -> None:
+    """Evaluates a trained run, draws its curve, films an episode, and tells where they lie."""
+    parts = build(read_config(folder))
+    result = score(folder, parts, learner)
+    report.line(sentence(result))
+    curve = draw_curve(folder, parts.config, result["random"]["mean"])
+    report.line(f"learning curve: {curve}")
+    if hasattr(parts.env, "render"):
+        report.line(f"an episode: {film(parts, learner, folder.gif)}")
+
+
+def _summary(scores: Scores, seeds: Sequence[int]) -> dict[str, Any]:
+    """Means and intervals: over seeds where there are several, else over episodes."""
+    returns = np.atleast_2d(scores.ret)  # [S, E]
+    samples = returns.mean(axis=1) if len(returns) > 1 else returns[0]
+    mean, low, high = mean_interval(samples)
+    return {
+        "mean": mean,
+        "interval": None if np.isnan(low) else [low, high],
+        "returns": {str(s): float(r.mean()) for s, r in zip(seeds, returns, strict=True)},
+        "length": float(np.mean(scores.length)),
+        "terminated": float(np.mean(scores.terminated)),
+        "cut_off": float(1 - np.mean(scores.finished)),
+    }
+
+
+def _figures(summary: dict[str, Any]) -> str:
+    ends = summary["interval"]
+    return f"{summary['mean']:.3g}" + (f" [{ends[0]:.3g}, {ends[1]:.3g}]" if ends else "")
+
+
+def _key(seed: int, use: int) -> jax.Array:
+    return jax.random.fold_in(jax.random.key(seed), use)
+
+
+def _pictures(env: Any, states: PyTree, env_params: PyTree) -> jax.Array:
+    return jnp.asarray(jax.vmap(env.render, in_axes=(0, None))(states, env_params))

@@ -1,0 +1,115 @@
+"""The training of all seeds as one compiled function that lives any number of updates."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from metarl.build import Parts
+from metarl.inner import birth, live
+from metarl.types import Eta, Key, Learner, Metrics
+
+_CAPACITY = 1024  # updates whose metrics one call can hand back
+
+
+class Programme:
+    """Traced when made, compiled once by `compile`, then called with any number of updates.
+
+    One programme serves every number of updates, so results cannot depend on how a run is cut into
+    calls. Seeds are its leading axis; seed `s` is `metarl.train.train(..., jax.random.key(s))`.
+    """
+
+    def __init__(self, parts: Parts):
+        """Traces the programme.
+
+        Raises:
+          ValueError: parts that do not fit together, found while tracing.
+        """
+        self.parts = parts
+        row = parts.config.updates_per_row
+        self.capacity = row * max(1, _CAPACITY // row)
+        keys = jnp.stack([jax.random.key(seed) for seed in parts.config.seeds])
+        self._birth_keys, eta_keys, self._life_keys = _three(keys)
+        self._eta = jax.vmap(parts.eta)(eta_keys)
+        self.like = jax.eval_shape(self._births(), self._birth_keys)  # a learner's shapes, [S, ...]
+        function = jax.vmap(self._chunk(), in_axes=(0, 0, 0, None))
+        example = (self._eta, self.like, self._life_keys, np.int32(1))
+        try:
+            self._lowered = jax.jit(function, donate_argnums=1).lower(*example)
+        except TypeError as error:
+            raise ValueError(f"these parts do not fit together: {error}") from error
+        self.metric_names = self._metric_names()
+        self._compiled: Callable[..., Any] | None = None
+
+    def compile(self) -> float:
+        """Compiles the programme; returns how many seconds that took."""
+        start = time.perf_counter()
+        self._compiled = self._lowered.compile()
+        return time.perf_counter() - start
+
+    def born(self) -> Learner:
+        """The learners of all seeds at age 0, [S, ...]."""
+        return jax.jit(self._births())(self._birth_keys)
+
+    def advance(self, learner: Learner, updates: int) -> tuple[Learner, Metrics, jax.Array]:
+        """Lives `updates` more updates, at most `capacity`, without waiting for the device.
+
+        Args:
+          learner: [S, ...]; it is donated and must not be used again.
+          updates: how many.
+
+        Returns:
+          The learner, metrics [S, capacity] of which the first `updates` count, and whether all
+          parameters are finite, [S] bool.
+        """
+        if self._compiled is None:
+            self.compile()
+        assert self._compiled is not None
+        return self._compiled(self._eta, learner, self._life_keys, np.int32(updates))
+
+    def _births(self) -> Callable[[Key], Learner]:
+        _, _, env_params, agent, rule, venv = self.parts
+        return jax.vmap(lambda key: _strong(birth(agent, rule, venv, env_params, key)))
+
+    def _chunk(self) -> Callable[..., tuple[Learner, Metrics, jax.Array]]:
+        _, _, _, agent, rule, venv = self.parts
+        length = self.parts.config.length
+
+        def one(eta: Eta, learner: Learner, key: Key) -> tuple[Learner, Metrics]:
+            return live(agent, rule, venv, eta, learner, key, updates=1, length=length)
+
+        def chunk(eta: Eta, learner: Learner, key: Key, updates: jax.Array):
+            shapes = jax.eval_shape(one, eta, learner, key)[1]
+            room = jax.tree.map(lambda x: jnp.zeros(self.capacity, x.dtype), shapes)
+
+            def body(i: jax.Array, loop: tuple[Learner, Metrics]):
+                learner, metrics = one(eta, loop[0], key)
+                metrics = jax.tree.map(lambda a, x: a.at[i].set(x[0]), loop[1], metrics)
+                return _strong(learner), metrics
+
+            learner, metrics = jax.lax.fori_loop(0, updates, body, (learner, room))
+            leaves = jax.tree.leaves(learner.params)
+            finite = jnp.stack([jnp.all(jnp.isfinite(x)) for x in leaves] or [jnp.bool_(True)])
+            return learner, metrics, jnp.all(finite)
+
+        return chunk
+
+    def _metric_names(self) -> list[str]:
+        """Episodes first, then the rule's own in alphabetical order."""
+        names = list(self._lowered.out_info[1])
+        episodes = [n for n in ("episodes", "episode_return", "episode_length") if n in names]
+        return episodes + sorted(set(names) - set(episodes))
+
+
+def _three(keys: Key) -> tuple[Key, Key, Key]:
+    """What `train` makes of its key, for each seed."""
+    split = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
+    return split[:, 0], split[:, 1], split[:, 2]
+
+
+def _strong(learner: Learner) -> Learner:
+    """Without weak types, which a checkpoint would lose and a compiled programme would miss."""
+    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), learner)
