@@ -50,7 +50,7 @@ def from_loss(
 
     def update(eta: Eta, params: Params, state: PyTree, rollout: Rollout, key: Key):
         grads, metrics = jax.grad(mean_loss, has_aux=True)(params, eta, rollout)
-        metrics["grad_norm"] = optax.global_norm(grads)
+        metrics["grad_norm"] = optax.tree.norm(grads)
         params, state = descend(optimizer, eta.learning_rate, grads, state, params)
         return params, state, metrics
 

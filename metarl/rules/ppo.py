@@ -105,7 +105,7 @@ def ppo(
             params, state = loop
             part = jax.tree.map(lambda x: x[rows], batch)
             grads, metrics = jax.grad(loss, has_aux=True)(params, eta, part)
-            metrics["grad_norm"] = optax.global_norm(grads)
+            metrics["grad_norm"] = optax.tree.norm(grads)
             return descend(optimizer_, eta.learning_rate, grads, state, params), metrics
 
         orders = jax.vmap(lambda k: jax.random.permutation(k, size))(jax.random.split(key, epochs))
