@@ -45,10 +45,9 @@ class Fresh:
 
     def draw(
         self, env: Environment, starts: PyTree, key: Key, params: PyTree, count: int
-    ) -> tuple[PyTree, TimeStep, PyTree]:
-        """`count` starts: states, their time steps, and the strategy's next state."""
-        state, ts = jax.vmap(env.reset, in_axes=(0, None))(keys.spread(key, count), params)
-        return state, ts, starts
+    ) -> tuple[PyTree, PyTree, PyTree]:
+        """`count` starts: states, what they show (`_starts`), and the strategy's next state."""
+        return *_starts(env, keys.spread(key, count), params), starts
 
 
 @dataclass(frozen=True)
@@ -69,25 +68,23 @@ class Pool:
 
     def init(self, env: Environment, key: Key, params: PyTree) -> PyTree:
         """Fills the pool."""
-        rows = jax.vmap(env.reset, in_axes=(0, None))(jax.random.split(key, self.size), params)
-        return rows, jnp.int32(0)
+        return _starts(env, jax.random.split(key, self.size), params), jnp.int32(0)
 
     def draw(
         self, env: Environment, starts: PyTree, key: Key, params: PyTree, count: int
-    ) -> tuple[PyTree, TimeStep, PyTree]:
+    ) -> tuple[PyTree, PyTree, PyTree]:
         """`count` random rows of the pool; then the next `refresh` rows are made anew."""
         rows, oldest = starts
         row_key, fresh_key = jax.random.split(key)
         pick = lambda k: keys.below(keys.words(k, 1)[0], self.size)  # noqa: E731
         index = jax.vmap(pick)(keys.spread(row_key, count))
-        state, ts = jax.tree.map(lambda x: jnp.take(x, index, axis=0, mode="clip"), rows)
+        state, shown = jax.tree.map(lambda x: jnp.take(x, index, axis=0, mode="clip"), rows)
         if self.refresh:
-            new_keys = jax.random.split(fresh_key, self.refresh)
-            new = jax.vmap(env.reset, in_axes=(0, None))(new_keys, params)
+            new = _starts(env, jax.random.split(fresh_key, self.refresh), params)
             where = (oldest + jnp.arange(self.refresh)) % self.size
             rows = jax.tree.map(lambda x, y: x.at[where].set(y), rows, new)
             oldest = (oldest + self.refresh) % self.size
-        return state, ts, (rows, oldest)
+        return state, shown, (rows, oldest)
 
 
 @dataclass(frozen=True)
@@ -134,9 +131,9 @@ def vectorize(env: Environment, num_envs: int, reset: Reset = fresh) -> VectorEn
         )
         starts, obs, mask = state.starts, ts.obs, ts.action_mask
         if not isinstance(reset, Never):
-            start_state, start_ts, starts = reset.draw(env, starts, reset_key, params, num_envs)
+            start_state, shown, starts = reset.draw(env, starts, reset_key, params, num_envs)
             env_state = _where(ts.last, start_state, env_state)
-            obs, mask = _view(env, env_state, params, ts, start_ts)
+            obs, mask = _view(env, env_state, params, ts, shown)
         inputs = AgentInput(obs, actions, ts.reward, ts.last, mask)
         return VectorState(env_state, inputs, starts), ts
 
@@ -200,11 +197,17 @@ def next_values(agent: Agent, params: Params, rollout: Rollout, value: jax.Array
     )
 
 
-def _view(env: Any, state: PyTree, params: PyTree, ts: TimeStep, start: TimeStep) -> Any:
+def _starts(env: Any, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
+    """Starts of keys [K]: states [K, ...] and (obs, action mask), or () where `observe` tells."""
+    state, ts = jax.vmap(env.reset, in_axes=(0, None))(key, params)
+    return state, () if hasattr(env, "observe") else (ts.obs, ts.action_mask)
+
+
+def _view(env: Any, state: PyTree, params: PyTree, ts: TimeStep, shown: PyTree) -> Any:
     """Observations and masks after the reset, [N, ...]."""
     if hasattr(env, "observe"):
         return jax.vmap(env.observe, in_axes=(0, None))(state, params)
-    return _where(ts.last, (start.obs, start.action_mask), (ts.obs, ts.action_mask))
+    return _where(ts.last, shown, (ts.obs, ts.action_mask))
 
 
 def _where(condition: jax.Array, a: PyTree, b: PyTree) -> PyTree:
