@@ -1,0 +1,94 @@
+"""Networks against numpy and lax; what agents do with masks, bounds and memory."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
+
+import metarl
+from metarl.agents.conv import conv as conv_agent
+from metarl.agents.gru import gru as gru_agent
+from metarl.agents.uniform import uniform
+from metarl.nets.conv import conv, conv_init
+from metarl.nets.gru import gru, gru_init
+from metarl.nets.inputs import flat_size, flatten, scale
+from metarl.ops.distributions import policy
+from metarl.types import AgentInput
+
+
+def test_gru_equals_numpy():
+    params = gru_init(jax.random.key(0), 3, 2)
+    params = jax.tree.map(lambda x: x + 0.1, params)
+    h, x = np.array([0.3, -0.2]), np.array([1.0, 2.0, -1.0])
+    sigmoid = lambda v: 1 / (1 + np.exp(-v))  # noqa: E731
+    p = jax.tree.map(np.asarray, params)
+    a, b = x @ p["in"]["w"] + p["in"]["b"], h @ p["rec"]["w"] + p["rec"]["b"]
+    z, r = sigmoid(a[:2] + b[:2]), sigmoid(a[2:4] + b[2:4])
+    n = np.tanh(a[4:] + r * b[4:])
+    np.testing.assert_allclose(gru(params, h, x), (1 - z) * n + z * h, rtol=1e-5)
+
+
+def test_conv_equals_lax():
+    params = conv_init(jax.random.key(0), (3, 5))
+    x = jax.random.normal(jax.random.key(1), (6, 4, 3))
+    kernel = params[0]["w"].reshape(3, 3, 3, 5)
+    expected = jax.lax.conv_general_dilated(
+        x[None], kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )[0]
+    expected = jax.nn.relu(expected + params[0]["b"])
+    np.testing.assert_allclose(conv(params, x), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_inputs_are_flat_and_of_unit_scale():
+    high = np.array([[1] * 3, [144] * 3], np.uint8)
+    planes = Box(np.zeros_like(high), high, dtype=np.uint8)
+    obs = jnp.array([[0, 1, 0], [0, 72, 144]], jnp.uint8)
+    np.testing.assert_allclose(scale(planes, obs), [[0, 1, 0], [0, 0.5, 1]])
+    space = Dict({"cell": Discrete(3), "flags": MultiBinary(2), "multi": MultiDiscrete([2, 2])})
+    obs = {"cell": jnp.int32(2), "flags": jnp.array([1, 0]), "multi": jnp.array([0, 1])}
+    assert flat_size(space) == 9
+    np.testing.assert_allclose(flatten(space, obs), [0, 0, 1, 1, 0, 1, 0, 0, 1])
+    unbounded = Box(-np.inf, np.inf, (2,))
+    np.testing.assert_allclose(scale(unbounded, jnp.array([5.0, -3.0])), [5.0, -3.0])
+
+
+def inputs(env, *, first=True, obs=None):
+    state, ts = env.reset(jax.random.key(0), env.default_params())
+    obs = ts.obs if obs is None else obs
+    return AgentInput(obs, jnp.int32(1), jnp.float32(0.5), jnp.bool_(first), ts.action_mask)
+
+
+def test_memory_is_forgotten_at_first_only_if_asked():
+    env = metarl.make("ProbeMemory-v0")
+    heads = {"logits": 2, "value": 1}
+    for reset_memory in (True, False):
+        agent = gru_agent(env, heads, hidden=4, reset_memory=reset_memory)
+        params = agent.init(jax.random.key(0))
+        old, new = agent.carry() + 0.7, agent.carry()
+        out = [agent.apply(params, h, inputs(env))[1] for h in (old, new)]
+        assert np.allclose(*out) == reset_memory
+        out = [agent.apply(params, h, inputs(env, first=False))[1] for h in (old, new)]
+        assert not np.allclose(*out)
+
+
+def test_memory_agents_see_their_last_action_and_reward():
+    env = metarl.make("ProbeMemory-v0")
+    agent = gru_agent(env, {"logits": 2, "value": 1}, hidden=4)
+    params, now = agent.init(jax.random.key(0)), inputs(env)
+    value = lambda x: agent.apply(params, agent.carry(), x)[0]["value"]  # noqa: E731
+    assert not np.allclose(value(now), value(now.replace(prev_action=jnp.int32(0))))
+    assert not np.allclose(value(now), value(now.replace(prev_reward=jnp.float32(-1))))
+
+
+def test_conv_agent_refuses_what_is_not_planes():
+    with pytest.raises(ValueError, match="conv agent needs planes"):
+        conv_agent(metarl.make("ProbeMemory-v0"), {"logits": 2})
+
+
+def test_uniform_plays_legal_actions_alike():
+    env = metarl.make("ProbeMemory-v0", choices=4)
+    agent = uniform(env, {"logits": 4, "value": 1})
+    now = inputs(env).replace(action_mask=jnp.array([True, False, True, False]))
+    pi = policy(agent.apply(agent.init(jax.random.key(0)), agent.carry(), now)[0])
+    np.testing.assert_allclose(jax.nn.softmax(pi.logits), [0.5, 0, 0.5, 0])
