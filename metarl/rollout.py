@@ -75,12 +75,12 @@ class Pool:
     ) -> tuple[PyTree, PyTree, PyTree]:
         """`count` random rows of the pool; then the next `refresh` rows are made anew."""
         rows, oldest = starts
-        row_key, fresh_key = jax.random.split(key)
+        row_key, fresh_key = keys.split(key)
         pick = lambda k: keys.below(keys.words(k, 1)[0], self.size)  # noqa: E731
         index = jax.vmap(pick)(keys.spread(row_key, count))
         state, shown = jax.tree.map(lambda x: jnp.take(x, index, axis=0, mode="clip"), rows)
         if self.refresh:
-            new = _starts(env, jax.random.split(fresh_key, self.refresh), params)
+            new = _starts(env, keys.spread(fresh_key, self.refresh), params)
             where = (oldest + jnp.arange(self.refresh)) % self.size
             rows = jax.tree.map(lambda x, y: x.at[where].set(y), rows, new)
             oldest = (oldest + self.refresh) % self.size
@@ -125,7 +125,7 @@ def vectorize(env: Environment, num_envs: int, reset: Reset = fresh) -> VectorEn
     def step(
         key: Key, state: VectorState, actions: jax.Array, params: PyTree
     ) -> tuple[VectorState, TimeStep]:
-        step_key, reset_key = jax.random.split(key)
+        step_key, reset_key = keys.split(key)
         env_state, ts = jax.vmap(env.step, in_axes=(0, 0, 0, None))(
             keys.spread(step_key, num_envs), state.env, actions, params
         )
