@@ -7,6 +7,7 @@ same cipher unrolled is one fused loop and several times faster. It is the gener
 
 import jax
 import jax.numpy as jnp
+from jax.extend.random import threefry_2x32
 
 from metarl.types import Key
 
@@ -47,25 +48,47 @@ def spread(key: Key, count: int) -> Key:
 def words(key: Key, count: int) -> tuple[jax.Array, ...]:
     """`count` random 32-bit words, each [] uint32. The key is consumed.
 
-    A tuple, not an array: under `vmap` each word stays contiguous over the batch.
+    A tuple, not an array: under `vmap` each word stays contiguous over the batch. A key alone is
+    hashed by JAX's rolled loop, to the same words: XLA would copy an unrolled cipher of scalars
+    into each of its uses, which can take minutes to compile.
     """
     data = jax.random.key_data(key)
     if data.shape != (2,):
         return tuple(jax.random.bits(key, (count,), jnp.uint32))
-    pairs = [threefry(data[0], data[1], jnp.uint32(i)) for i in range((count + 1) // 2)]
-    drawn = tuple(word for pair in pairs for word in pair)[:count]
-    # Without the barrier XLA repeats the cipher inside every consumer's loop.
-    return jax.lax.optimization_barrier(drawn)
+    blocks = (count + 1) // 2
+
+    @jax.custom_batching.custom_vmap
+    def draw(data: jax.Array) -> tuple[jax.Array, ...]:
+        counters = jnp.arange(blocks, dtype=jnp.uint32)
+        drawn = threefry_2x32((data[0], data[1]), jnp.stack([0 * counters, counters]))
+        return tuple(drawn[i % 2, i // 2] for i in range(count))
+
+    @draw.def_vmap
+    def draw_many(size: int, batched: list[bool], data: jax.Array):
+        if size == 1:
+            return tuple(word[None] for word in draw(data[0])), (True,) * count
+        pairs = [threefry(data[:, 0], data[:, 1], jnp.uint32(i)) for i in range(blocks)]
+        drawn = tuple(word for pair in pairs for word in pair)[:count]
+        # Keeps the cipher out of its consumers' loops, on the backends that heed it: not the CPU.
+        return jax.lax.optimization_barrier(drawn), (True,) * count
+
+    return draw(data)
 
 
 def below(word: jax.Array, bound: jax.Array | int) -> jax.Array:
-    """A uniform integer in `[0, bound)` from a random word, int32; `bound` at most 65536.
+    """A uniform integer in `[0, bound)` from a random word, int32.
 
-    It is `floor(word * bound / 2**32)`: the bias is under `bound / 2**32`.
+    It is `floor(word * bound / 2**32)`: the bias is under `bound / 2**32`. A Python integer may be
+    anything up to `2**31`; an array at most 65536.
     """
-    bound = jnp.asarray(bound, jnp.uint32)
+    over = bound >> 16 if isinstance(bound, int) and bound > 65536 else 0
+    rest = jnp.asarray(bound - (over << 16), jnp.uint32)
     high, low = word >> 16, word & 0xFFFF
-    return ((high * bound + ((low * bound) >> 16)) >> 16).astype(jnp.int32)
+    product = high * rest + ((low * rest) >> 16)  # word * rest, without its lowest 16 bits
+    if not over:
+        return (product >> 16).astype(jnp.int32)
+    carry = ((product & 0xFFFF) + ((low * over) & 0xFFFF)) >> 16
+    return (high * over + (product >> 16) + ((low * over) >> 16) + carry).astype(jnp.int32)
 
 
 def threefry(key0: jax.Array, key1: jax.Array, counter: jax.Array) -> tuple[jax.Array, jax.Array]:
