@@ -49,3 +49,11 @@ def test_gradients_pass_beside_words():
         return scale * keys.words(jax.random.key(0), 1)[0].astype(jnp.float32)
 
     np.testing.assert_allclose(jax.grad(total)(1.0), total(1.0))
+
+
+@pytest.mark.parametrize("bound", [1, 7, 65535, 65536, 65537, 900_000, 2**24 + 5, 2**31])
+def test_below_is_the_high_word_of_the_product(bound):
+    words = np.random.default_rng(0).integers(0, 2**32, 1000, dtype=np.uint64)
+    words[:4] = 0, 1, 65536, 2**32 - 1
+    drawn = np.asarray(keys.below(jnp.asarray(words, jnp.uint32), bound))
+    np.testing.assert_array_equal(drawn, (words * np.uint64(bound)) >> np.uint64(32))

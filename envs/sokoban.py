@@ -1,0 +1,235 @@
+"""Sokoban: push every box onto a target; nothing can be pulled.
+
+Rules and rewards of Boxoban and of jumanji's Sokoban-v0 (Bonnet et al. 2024,
+https://arxiv.org/abs/2306.09884), with one difference: the time limit truncates instead of
+terminating. A level solved in `T` steps returns `10 + boxes - 0.1 * T`.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from gymnasium.spaces import Box, Discrete
+
+from metarl.envs.levels.boxoban import load_levels
+from metarl.envs.levels.shipped import default_levels
+from metarl.envs.levels.table import BOX, PLAYER, TARGET, WALL, Levels, LevelTable, draw
+from metarl.ops import keys
+from metarl.types import Key, TimeStep
+
+
+class Params(struct.PyTreeNode):
+    """Dynamic settings; the levels are a leaf like any other, so a programme serves any set."""
+
+    levels: Levels
+    max_steps: jax.Array  # [] int32, steps until truncation
+    step_reward: jax.Array  # [] float32, for every step
+    on_reward: jax.Array  # [] float32, for a box that arrives on a target
+    off_reward: jax.Array  # [] float32, for a box that leaves one
+    solved_reward: jax.Array  # [] float32, for the last box's arrival, on top
+
+    @classmethod
+    def from_levels(
+        cls,
+        levels: LevelTable,
+        *,
+        max_steps: int = 120,
+        step_reward: float = -0.1,
+        on_reward: float = 1.0,
+        off_reward: float = -1.0,
+        solved_reward: float = 10.0,
+    ) -> "Params":
+        """The published numbers, or others, with these levels."""
+        rewards = (jnp.float32(r) for r in (step_reward, on_reward, off_reward, solved_reward))
+        return cls(levels.levels(), jnp.int32(max_steps), *rewards)
+
+
+class State(struct.PyTreeNode):
+    """One episode in progress; the player is not on the board but beside it."""
+
+    board: jax.Array  # [cells] uint8, bits WALL, TARGET and BOX
+    player: jax.Array  # [] int32, cell number `row * width + column`
+    left: jax.Array  # [] int32, boxes that are not on a target
+    time: jax.Array  # [] int32
+
+
+@dataclass(frozen=True)
+class Sokoban:
+    """A board of `height` by `width` cells; actions are up, right, down, left.
+
+    A move into a wall, or of a box that has no room, changes nothing but costs the step; the mask
+    calls it illegal. An action number out of range is clipped. Every episode draws its level
+    uniformly from the params'. `boxes` matters to `default_params` alone.
+    """
+
+    height: int = 10
+    width: int = 10
+    boxes: int = 4
+
+    def __post_init__(self):
+        if min(self.height, self.width) < 3 or self.height * self.width > 65536 or self.boxes < 1:
+            raise ValueError(f"Sokoban needs 3 by 3 to 65536 cells and a box, got {self}")
+
+    @property
+    def num_actions(self) -> int:
+        """Four moves."""
+        return 4
+
+    @property
+    def action_space(self) -> Discrete:
+        """Up, right, down, left."""
+        return Discrete(4)
+
+    @property
+    def observation_space(self) -> Box:
+        """Planes wall, target, box, player."""
+        return Box(0, 1, (4, self.height, self.width), np.uint8)
+
+    def default_params(self, split: str = "train") -> Params:
+        """Levels of the package's own generator, no download: `split` is "train" or "heldout".
+
+        The two share no room. Sizes that the package ships no table for are generated here, which
+        takes a second or more.
+        """
+        return Params.from_levels(default_levels(self.height, self.width, self.boxes, split))
+
+    def reset(self, key: Key, params: Params) -> tuple[State, TimeStep]:
+        """Draws a level. The key is consumed.
+
+        Raises:
+          ValueError: the params hold levels of another size.
+        """
+        levels = params.levels
+        if (levels.height, levels.width) != (self.height, self.width):
+            raise ValueError(
+                f"{self} was given levels of {levels.height} by {levels.width} cells; "
+                f"make it with height={levels.height}, width={levels.width}"
+            )
+        row = keys.below(keys.words(key, 1)[0], levels.board.shape[0])
+        board, player, left = (
+            leaf.at[row].get(mode="promise_in_bounds")
+            for leaf in (levels.board, levels.player, levels.left)
+        )
+        state = State(board, player, left, jnp.int32(0))
+        return state, self._timestep(state, params, jnp.float32(0), jnp.bool_(False))
+
+    def step(
+        self, key: Key, state: State, action: jax.Array, params: Params
+    ) -> tuple[State, TimeStep]:
+        """Moves the player, and the box in its way. The key is not used."""
+        move = self._moves()[jnp.clip(action, 0, 3)]
+        near, far = state.player + move, state.player + 2 * move
+        near_cell, far_cell = _cells(state.board, near), _cells(state.board, far)
+        moves = _passable(near_cell, far_cell)
+        pushes = moves & _has(near_cell, BOX)
+        cell = jnp.arange(self.height * self.width)
+        swapped = ((cell == near) | (cell == far)) & pushes  # the box leaves one and enters one
+        on, off = pushes & _has(far_cell, TARGET), pushes & _has(near_cell, TARGET)
+        state = State(
+            board=state.board ^ jnp.where(swapped, jnp.uint8(BOX), jnp.uint8(0)),
+            player=jnp.where(moves, near, state.player),
+            left=state.left - on + off,
+            time=state.time + 1,
+        )
+        solved = state.left == 0
+        reward = params.on_reward * on + params.off_reward * off + params.solved_reward * solved
+        return state, self._timestep(state, params, reward + params.step_reward, solved)
+
+    def observe(self, state: State, params: Params) -> tuple[jax.Array, jax.Array]:
+        """The planes and the moves that change something."""
+        del params
+        player = jnp.arange(self.height * self.width) == state.player
+        planes = [*(_has(state.board, bit) for bit in (WALL, TARGET, BOX)), player]
+        # Flat planes end to end are plain copies; stacked they would be a slow transposition.
+        obs = jnp.concatenate([plane.astype(jnp.uint8) for plane in planes])
+        move = self._moves()
+        near = _cells(state.board, state.player + move)
+        mask = _passable(near, _cells(state.board, state.player + 2 * move))
+        # Walled in on all sides, every action is as good as another.
+        return obs.reshape(4, self.height, self.width), mask | ~mask.any()
+
+    def render(self, state: State, params: Params) -> jax.Array:
+        """Sixteen pixels a cell: brown bricks, red target dots, crates (green on a target)."""
+        del params
+        picture = jnp.asarray(tiles())[self._drawn(state)]  # [H, W, 16, 16, 3]
+        shape = (self.height * picture.shape[2], self.width * picture.shape[3], 3)
+        return picture.transpose(0, 2, 1, 3, 4).reshape(shape)
+
+    def render_text(self, state: State, params: Params) -> str:
+        """The usual signs: `#` wall, `@` player, `$` box, `.` target, `*` and `+` on a target."""
+        del params
+        return draw(np.asarray(self._drawn(state)))
+
+    def _drawn(self, state: State) -> jax.Array:
+        """[H, W] uint8 flags, the player's among them."""
+        board = state.board.at[state.player].add(jnp.uint8(PLAYER))
+        return board.reshape(self.height, self.width)
+
+    def _moves(self) -> jax.Array:
+        """[4] int32, how far up, right, down and left are in cell numbers."""
+        return jnp.array([-self.width, 1, self.width, -1])
+
+    def _timestep(
+        self, state: State, params: Params, reward: jax.Array, solved: jax.Array
+    ) -> TimeStep:
+        obs, mask = self.observe(state, params)
+        truncated = ~solved & (state.time >= params.max_steps)
+        info = {"solved": solved, "boxes_left": state.left}
+        return TimeStep(obs, reward, solved, truncated, mask, info)
+
+
+def params_from(paths: str | Path | Iterable[str | Path], **numbers: Any) -> Params:
+    """Params with the levels of text files, folders of them, or saved tables (`.npz`).
+
+    Args:
+      paths: one path or several; see `metarl.envs.levels.boxoban.load_levels`.
+      **numbers: as `Params.from_levels` takes them.
+    """
+    return Params.from_levels(load_levels(paths), **numbers)
+
+
+def tiles(size: int = 16) -> np.ndarray:
+    """[16, size, size, 3] uint8, a picture of every combination of flags."""
+    y, x = np.mgrid[:size, :size] * (16 / size)
+    radius = np.hypot(x - 7.5, y - 7.5)
+    brick = (y % 4 >= 3) | ((x + 4 * (y // 4 % 2)) % 8 >= 7)
+    frame = np.maximum(abs(x - 7.5), abs(y - 7.5))
+    plank = (frame > 5.5) | (abs(abs(x - 7.5) - abs(y - 7.5)) < 1)
+    eyes = (abs(abs(x - 7.5) - 2) < 1) & (abs(y - 6) < 1.5)
+    paint = {  # flag -> (where, colour) from the bottom up
+        WALL: [(frame < 99, (150, 90, 60)), (brick, (95, 60, 45))],
+        TARGET: [
+            (frame < 6, (205, 70, 60)),
+            (frame < 5, (235, 230, 215)),
+            (radius < 2, (205, 70, 60)),
+        ],
+        BOX: [(frame < 7, (215, 165, 90)), ((frame < 7) & plank, (150, 105, 50))],
+        BOX | TARGET: [(frame < 7, (140, 200, 110)), ((frame < 7) & plank, (70, 130, 60))],
+        PLAYER: [(radius < 5.5, (60, 110, 200)), (eyes, (255, 255, 255))],
+    }
+    pictures = np.empty((16, size, size, 3), np.uint8)
+    pictures[:] = (235, 230, 215)
+    for flags in range(16):
+        for what in (WALL, TARGET, BOX, BOX | TARGET, PLAYER):
+            for where, colour in paint[what] if flags & what == what else ():
+                pictures[flags, where] = colour
+    return pictures
+
+
+def _cells(board: jax.Array, cell: jax.Array) -> jax.Array:
+    """The flags of some cells; beyond the border, where no move ends, those of the nearest cell."""
+    return board.at[cell].get(mode="clip")
+
+
+def _has(cells: jax.Array, flags: int) -> jax.Array:
+    return (cells & flags) != 0
+
+
+def _passable(near: jax.Array, far: jax.Array) -> jax.Array:
+    """Whether a player can move onto `near`, pushing the box there onto `far`."""
+    return ~_has(near, WALL) & (~_has(near, BOX) | ~_has(far, WALL | BOX))
