@@ -1,7 +1,6 @@
 """Vectorised JAX environments, one file each. Installed as `metarl.envs`."""
 
-if __name__ == "envs":  # `import envs` from a checkout: hand back the one true package
-    import importlib
-    import sys
+if __name__ == "envs":  # imported from the root of a checkout
+    from metarl.alias import serve
 
-    sys.modules["envs"] = importlib.import_module("metarl.envs")
+    serve("envs", "metarl.envs")
