@@ -154,7 +154,7 @@ class Sokoban:
         return obs.reshape(4, self.height, self.width), mask | ~mask.any()
 
     def render(self, state: State, params: Params) -> jax.Array:
-        """Sixteen pixels a cell: brown bricks, red target dots, crates (green on a target)."""
+        """Sixteen pixels a cell: brick walls, red targets, crates that turn green on a target."""
         del params
         picture = jnp.asarray(tiles())[self._drawn(state)]  # [H, W, 16, 16, 3]
         shape = (self.height * picture.shape[2], self.width * picture.shape[3], 3)
@@ -201,11 +201,12 @@ def tiles(size: int = 16) -> np.ndarray:
     frame = np.maximum(abs(x - 7.5), abs(y - 7.5))
     plank = (frame > 5.5) | (abs(abs(x - 7.5) - abs(y - 7.5)) < 1)
     eyes = (abs(abs(x - 7.5) - 2) < 1) & (abs(y - 6) < 1.5)
+    floor = (235, 230, 215)
     paint = {  # flag -> (where, colour) from the bottom up
         WALL: [(frame < 99, (150, 90, 60)), (brick, (95, 60, 45))],
         TARGET: [
             (frame < 6, (205, 70, 60)),
-            (frame < 5, (235, 230, 215)),
+            (frame < 5, floor),
             (radius < 2, (205, 70, 60)),
         ],
         BOX: [(frame < 7, (215, 165, 90)), ((frame < 7) & plank, (150, 105, 50))],
@@ -213,7 +214,7 @@ def tiles(size: int = 16) -> np.ndarray:
         PLAYER: [(radius < 5.5, (60, 110, 200)), (eyes, (255, 255, 255))],
     }
     pictures = np.empty((16, size, size, 3), np.uint8)
-    pictures[:] = (235, 230, 215)
+    pictures[:] = floor
     for flags in range(16):
         for what in (WALL, TARGET, BOX, BOX | TARGET, PLAYER):
             for where, colour in paint[what] if flags & what == what else ():
@@ -223,7 +224,7 @@ def tiles(size: int = 16) -> np.ndarray:
 
 def _cells(board: jax.Array, cell: jax.Array) -> jax.Array:
     """The flags of some cells; beyond the border, where no move ends, those of the nearest cell."""
-    return board.at[cell].get(mode="clip")
+    return board.at[cell].get(mode="clip", wrap_negative_indices=False)
 
 
 def _has(cells: jax.Array, flags: int) -> jax.Array:

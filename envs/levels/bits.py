@@ -59,11 +59,16 @@ def shift(cells: int, move: int) -> int:
     return cells << move if move > 0 else cells >> -move
 
 
+def around(cells: int, width: int) -> int:
+    """All cells one step from these."""
+    return cells << 1 | cells >> 1 | cells << width | cells >> width
+
+
 def reach(start: int, free: int, width: int) -> int:
     """The cells of `free` that can be walked to from `start`, which is among them."""
     found, edge = start, start
     while edge:
-        edge = (edge << 1 | edge >> 1 | edge << width | edge >> width) & free & ~found
+        edge = around(edge, width) & free & ~found
         found |= edge
     return found
 
@@ -73,8 +78,7 @@ def walk(start: int, goal: int, free: int, width: int) -> list[int]:
     layers = [start]
     seen = start
     while not layers[-1] & goal:
-        edge = layers[-1]
-        edge = (edge << 1 | edge >> 1 | edge << width | edge >> width) & free & ~seen
+        edge = around(layers[-1], width) & free & ~seen
         if not edge:
             raise ValueError("the walk has no way to its goal")
         seen |= edge
