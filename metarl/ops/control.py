@@ -1,0 +1,40 @@
+"""Control flow that stays cheap when a whole batch steps together."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from metarl.types import PyTree
+
+
+def rarely(
+    needed: jax.Array, compute: Callable[..., jax.Array], operands: PyTree, otherwise: jax.Array
+) -> jax.Array:
+    """`compute(*operands)` where `needed`, else `otherwise`; cheap on the CPU if no row needs it.
+
+    Under `vmap` a `cond` computes both sides for every row. Here the CPU enters a loop of one turn
+    only if some row of the batch needs it. Elsewhere such a loop would make the host wait for the
+    device, so both sides are computed. Not differentiable in reverse.
+
+    Args:
+      needed: [] bool.
+      compute: from the operands to what `otherwise` is like; it sees zeros where not needed.
+      operands: a tuple of pytrees of arrays.
+      otherwise: [...] the common case.
+    """
+
+    def turn(loop: tuple[jax.Array, jax.Array, PyTree]) -> tuple[jax.Array, Any, PyTree]:
+        pending, _, operands = loop
+        # Tied to `pending`, or XLA would hoist all of it out of the loop and always compute it.
+        seen = jax.tree.map(lambda x: jnp.where(pending, x, jnp.zeros_like(x)), operands)
+        return jnp.zeros_like(pending), compute(*seen), operands
+
+    def loop(needed: jax.Array, operands: PyTree, otherwise: jax.Array) -> jax.Array:
+        return jax.lax.while_loop(lambda loop: loop[0], turn, (needed, otherwise, operands))[1]
+
+    def select(needed: jax.Array, operands: PyTree, otherwise: jax.Array) -> jax.Array:
+        return jnp.where(needed, compute(*operands), otherwise)
+
+    return jax.lax.platform_dependent(needed, operands, otherwise, cpu=loop, default=select)
