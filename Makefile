@@ -1,55 +1,62 @@
-# The two commands of the README are `make train` and `make test`; the rest serves development.
-PYTHON ?= python3
+# `make train` and `make test` need Python 3.11 or newer and a network for the first installation.
+# Everything lands in .venv; PYTHON=... and VENV=... choose others.
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
-SETTINGS ?= size=6
-STEPS ?= 1000000
+TRAIN ?= Snake-v0 size=6 --rule ppo --steps 1000000
+RUN_TESTS := $(BIN)/python -m pytest
 
-.PHONY: train test reproduce lint format types bench clean
+.PHONY: help train test reproduce bench lint format format-check types clean
+
+help:
+	@echo "make train      train PPO on Snake on the CPU, draw the curve, film the agent"
+	@echo "make test       the tests              make reproduce  the slow ones too"
+	@echo "make bench      the speed of environments and training"
+	@echo "make lint | format | types             ruff and mypy"
 
 train: $(VENV)/.installed
-	$(BIN)/metarl train Snake-v0 $(SETTINGS) --agent mlp hidden=128,128 --steps $(STEPS)
+	$(BIN)/metarl train $(TRAIN)
 
-test: $(VENV)/.tested
-	$(BIN)/python -m pytest
+test: $(VENV)/.installed-test
+	$(RUN_TESTS)
 
-reproduce: $(VENV)/.tested
-	$(BIN)/python -m pytest -m slow
+reproduce: $(VENV)/.installed-test
+	$(RUN_TESTS) -m slow
 
-lint: $(VENV)/.developed
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+bench: $(VENV)/.installed-test
+	for file in benchmarks/*.py; do $(BIN)/python $$file || exit 1; done
 
-format: $(VENV)/.developed
-	$(BIN)/ruff format .
-	$(BIN)/ruff check --fix .
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check
 
-types: $(VENV)/.developed
+format: $(VENV)/.installed-dev
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+format-check: $(VENV)/.installed-dev
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
-bench: $(VENV)/.tested
-	$(BIN)/python benchmarks/envs.py
-	$(BIN)/python benchmarks/ppo.py
-
 clean:
-	rm -rf $(VENV) build *.egg-info
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
-# Each stamp is renewed when pyproject.toml changes.
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable .
+$(VENV)/.installed: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet -e .
 	@touch $@
 
-$(VENV)/.tested: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[test]'
+$(VENV)/.installed-test: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet -e '.[test]'
 	@touch $@ $(VENV)/.installed
 
-$(VENV)/.developed: pyproject.toml | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --editable '.[test,dev]'
-	@touch $@ $(VENV)/.tested $(VENV)/.installed
+$(VENV)/.installed-dev: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet -e '.[test,dev]'
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-test
 
-$(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
-		echo 'metarl needs Python 3.11 or newer; name one with `make PYTHON=python3.11 ...`'; exit 1; }
-	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
-		echo 'This Python cannot make virtual environments; on Debian: apt install python3-venv'; exit 1; }
+$(BIN)/pip:
+	@test -n "$(PYTHON)" || { echo "metarl needs Python 3.11 or newer: install python3, or set PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "metarl needs Python 3.11 or newer; $(PYTHON) is older: set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make virtual environments: apt-get install python3-venv"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
