@@ -1,0 +1,40 @@
+"""What is rarely needed is right where it is needed, and elsewhere not even computed."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from metarl.ops.control import rarely
+
+
+def middle(row):
+    """Something that leaves its name in a compiled programme."""
+    return jnp.sort(row)[row.shape[0] // 2]
+
+
+def value(needed, row):
+    return rarely(needed, middle, (row,), jnp.float32(-1))
+
+
+@pytest.mark.parametrize("needed", [[0, 0, 0], [0, 1, 0], [1, 1, 1]])
+def test_rows_get_what_they_need(needed):
+    rows = np.array([[3, 1, 2], [9, 7, 8], [5, 6, 4]], np.float32)
+    expected = np.where(np.array(needed, bool), [2, 8, 5], -1)
+    got = jax.jit(jax.vmap(value))(jnp.array(needed, bool), jnp.array(rows))
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_it_works_alone_and_uncompiled():
+    row = jnp.array([3.0, 1.0, 2.0])
+    assert float(value(jnp.bool_(True), row)) == 2
+    assert float(value(jnp.bool_(False), row)) == -1
+
+
+def test_the_rare_side_is_not_hoisted_out_of_its_loop():
+    args = (jnp.zeros(64, bool), jnp.zeros((64, 128)))
+    text = jax.jit(jax.vmap(value)).lower(*args).compile().as_text()
+    assert " while(" in text
+    entry = text[text.index("\nENTRY ") :]
+    assert " sort(" in text
+    assert " sort(" not in entry
