@@ -15,6 +15,7 @@ import tyro
 import metarl
 from metarl import registry
 from metarl.config import Config, Part, whole_number
+from metarl.console import Console
 
 
 def _env(hint: str) -> Any:
@@ -41,7 +42,6 @@ class Train(Config):
 
     def __call__(self) -> None:
         """Runs the command."""
-        from metarl.console import Console
         from metarl.io.runs import free_path
         from metarl.outcome import finish
         from metarl.run import train
@@ -62,7 +62,6 @@ class Resume:
 
     def __call__(self) -> None:
         """Runs the command."""
-        from metarl.console import Console
         from metarl.outcome import finish
         from metarl.run import resume
 
@@ -88,7 +87,6 @@ class Evaluate:
 
     def __call__(self) -> None:
         """Runs the command."""
-        from metarl.console import Console
         from metarl.outcome import load, score, sentence
 
         with Console() as report:
@@ -120,7 +118,6 @@ class Play:
         """Runs the command."""
         import jax
 
-        from metarl.console import Console
         from metarl.play import Terminal, play, setting
 
         env, env_params, player = setting(self.env, self.run, self.agent_seed, Console())
@@ -130,7 +127,7 @@ class Play:
 
 @dataclass(frozen=True)
 class Render:
-    """Film one episode of a trained agent as a GIF."""
+    """Film a trained agent as a GIF."""
 
     run: RunPath
     """Folder of the run."""
@@ -139,9 +136,11 @@ class Render:
     agent_seed: int | None = None
     """Which seed's agent; by default the first."""
     seed: int = 0
-    """Of the episode."""
+    """Of the episodes."""
+    episodes: int = 3
+    """How many, one after the other."""
     steps: int = 400
-    """Where a long episode is cut off."""
+    """Where the film ends at the latest."""
     fps: float = 12.5
     """Steps shown a second."""
     side: int = 256
@@ -149,13 +148,12 @@ class Render:
 
     def __call__(self) -> None:
         """Runs the command."""
-        from metarl.console import Console
         from metarl.outcome import agent_index, film, load
 
         folder, parts, learner = load(self.run, Console())
         index = agent_index(parts.config, self.agent_seed)
         options: dict[str, Any] = {
-            name: getattr(self, name) for name in ("seed", "steps", "fps", "side")
+            name: getattr(self, name) for name in ("seed", "episodes", "steps", "fps", "side")
         }
         print(film(parts, learner, self.out or folder.gif, index=index, **options))
 
@@ -166,8 +164,6 @@ class Envs:
 
     def __call__(self) -> None:
         """Runs the command."""
-        from metarl.console import Console
-
         rows = []
         for name in registry.registered():
             try:
@@ -185,7 +181,6 @@ class Parts:
     def __call__(self) -> None:
         """Runs the command."""
         from metarl.build import rule_settings, settings
-        from metarl.console import Console
 
         rows = [
             ("rule", name, {**one, **two})

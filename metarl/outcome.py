@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from metarl.agents.uniform import uniform
@@ -20,9 +19,9 @@ from metarl.io.logging import read_metrics
 from metarl.io.runs import RunFolder, find_run, write_atomically
 from metarl.io.video import write_gif
 from metarl.ops.statistics import mean_interval
-from metarl.programme import Programme
+from metarl.programme import shapes
 from metarl.run import Reporter, read_config
-from metarl.types import Learner, PyTree
+from metarl.types import Key, Learner, PyTree
 
 _EVALUATION, _PICTURES = 0x65766C, 0x706963  # folded into keys, apart from all that training draws
 
@@ -34,11 +33,11 @@ def load(path: pathlib.Path, report: Reporter) -> tuple[RunFolder, Parts, Learne
       ValueError: no run, no checkpoint yet, or one of another configuration.
     """
     folder = find_run(path)
-    programme = Programme(build(read_config(folder)))
-    found = checkpoint.load_newest(folder.checkpoints, programme.like, report.line)
+    parts = build(read_config(folder))
+    found = checkpoint.load_newest(folder.checkpoints, shapes(parts), report.line)
     if found is None:
         raise ValueError(f"{path} has no checkpoint yet; train it with `metarl resume {path}`")
-    return folder, programme.parts, found[0]
+    return folder, parts, found[0]
 
 
 def agent_index(config: Config, seed: int | None) -> int:
@@ -122,36 +121,45 @@ def film(
     *,
     index: int = 0,
     seed: int = 0,
+    episodes: int = 3,
     steps: int = 400,
     fps: float = 12.5,
     side: int = 256,
 ) -> pathlib.Path:
-    """Writes one episode of one seed's agent as a GIF.
+    """Writes a few episodes of one seed's agent as a GIF.
 
     Args:
       parts: of the run.
       learner: the agents, [S, ...].
       out: the file.
       index: which seed's agent, by position.
-      seed: of the episode.
-      steps: where a long episode is cut off.
+      seed: of the episodes.
+      episodes: how many, one after the other.
+      steps: where the film ends at the latest.
       fps: steps shown a second.
       side: pixels of the longer side, at least.
 
     Raises:
-      ValueError: the environment draws no pictures.
+      ValueError: the environment draws no pictures, or nothing is left to show.
     """
     if not hasattr(parts.env, "render"):
         raise ValueError(f"{parts.config.env.name} has no `render`, so there is nothing to film")
+    if episodes < 1 or steps < 1:
+        raise ValueError(f"--episodes and --steps must be at least 1: {episodes}, {steps}")
     params, env_params = jax.tree.map(lambda x: x[index], (learner.params, learner.env_params))
+    draw = jax.vmap(parts.env.render, in_axes=(0, None))
 
     @jax.jit
-    def frames(params: PyTree, env_params: PyTree, key: jax.Array):
+    def frames(params: PyTree, env_params: PyTree, key: Key) -> tuple[jax.Array, jax.Array]:
         states, length = record(parts.agent, parts.env, params, env_params, key, steps=steps)
-        return _pictures(parts.env, states, env_params), length
+        return draw(states, env_params), length
 
-    pictures, length = jax.device_get(frames(params, env_params, _key(seed, _PICTURES)))
-    return write_gif(pictures[: int(length) + 1], out, fps=fps, side=side)
+    shown: list[np.ndarray] = []
+    for key in jax.random.split(_key(seed, _PICTURES), episodes):
+        if len(shown) < steps:
+            pictures, length = jax.device_get(frames(params, env_params, key))
+            shown.extend(pictures[: int(length) + 1])
+    return write_gif(np.stack(shown[: steps + 1]), out, fps=fps, side=side)
 
 
 def finish(folder: RunFolder, learner: Learner, report: Reporter) -> None:
@@ -185,9 +193,5 @@ def _figures(summary: dict[str, Any]) -> str:
     return f"{summary['mean']:.3g}" + (f" [{ends[0]:.3g}, {ends[1]:.3g}]" if ends else "")
 
 
-def _key(seed: int, use: int) -> jax.Array:
+def _key(seed: int, use: int) -> Key:
     return jax.random.fold_in(jax.random.key(seed), use)
-
-
-def _pictures(env: Any, states: PyTree, env_params: PyTree) -> jax.Array:
-    return jnp.asarray(jax.vmap(env.render, in_axes=(0, None))(states, env_params))

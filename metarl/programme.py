@@ -31,10 +31,9 @@ class Programme:
         self.parts = parts
         row = parts.config.updates_per_row
         self.capacity = row * max(1, _CAPACITY // row)
-        keys = jnp.stack([jax.random.key(seed) for seed in parts.config.seeds])
-        self._birth_keys, eta_keys, self._life_keys = _three(keys)
+        self._birth_keys, eta_keys, self._life_keys = _keys(parts)
         self._eta = jax.vmap(parts.eta)(eta_keys)
-        self.like = jax.eval_shape(self._births(), self._birth_keys)  # a learner's shapes, [S, ...]
+        self.like = shapes(parts)
         function = jax.vmap(self._chunk(), in_axes=(0, 0, 0, None))
         example = (self._eta, self.like, self._life_keys, np.int32(1))
         try:
@@ -52,7 +51,7 @@ class Programme:
 
     def born(self) -> Learner:
         """The learners of all seeds at age 0, [S, ...]."""
-        return jax.jit(self._births())(self._birth_keys)
+        return jax.jit(_births(self.parts))(self._birth_keys)
 
     def advance(self, learner: Learner, updates: int) -> tuple[Learner, Metrics, jax.Array]:
         """Lives `updates` more updates, at most `capacity`, without waiting for the device.
@@ -69,10 +68,6 @@ class Programme:
             self.compile()
         assert self._compiled is not None
         return self._compiled(self._eta, learner, self._life_keys, np.int32(updates))
-
-    def _births(self) -> Callable[[Key], Learner]:
-        _, _, env_params, agent, rule, venv = self.parts
-        return jax.vmap(lambda key: _strong(birth(agent, rule, venv, env_params, key)))
 
     def _chunk(self) -> Callable[..., tuple[Learner, Metrics, jax.Array]]:
         _, _, _, agent, rule, venv = self.parts
@@ -104,8 +99,19 @@ class Programme:
         return episodes + sorted(set(names) - set(episodes))
 
 
-def _three(keys: Key) -> tuple[Key, Key, Key]:
-    """What `train` makes of its key, for each seed."""
+def shapes(parts: Parts) -> Learner:
+    """Shapes and dtypes of the learners of all seeds, [S, ...], which checkpoints are held to."""
+    return jax.eval_shape(_births(parts), _keys(parts)[0])
+
+
+def _births(parts: Parts) -> Callable[[Key], Learner]:
+    _, _, env_params, agent, rule, venv = parts
+    return jax.vmap(lambda key: _strong(birth(agent, rule, venv, env_params, key)))
+
+
+def _keys(parts: Parts) -> tuple[Key, Key, Key]:
+    """Keys of birth, eta and life for each seed, as `metarl.train.train` makes them of its key."""
+    keys = jnp.stack([jax.random.key(seed) for seed in parts.config.seeds])
     split = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
     return split[:, 0], split[:, 1], split[:, 2]
 
