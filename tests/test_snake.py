@@ -110,7 +110,8 @@ def test_the_best_return_is_every_cell_but_one(step):
     """Round and round on two by two, always clockwise, eats whatever comes."""
     env = Snake(2)
     clockwise = {0: RIGHT, 1: DOWN, 3: LEFT, 2: UP}
-    total, now, ts = 0.0, *jax.jit(env.reset)(jax.random.key(3), env.default_params())
+    total = 0.0
+    now, ts = jax.jit(env.reset)(jax.random.key(3), env.default_params())
     while not ts.last:
         ((now, ts),) = play(step, env, now, [clockwise[int(now.head)]])
         total += float(ts.reward)
@@ -151,7 +152,7 @@ def test_rewards_and_horizon_are_numbers_of_the_params(step):
     rewards, horizons = jnp.array([1.0, 2.5]), jnp.array([1, 2])
     params = env.default_params().replace(max_steps=horizons, fruit_reward=rewards)
     axes = jax.tree.map(lambda leaf: 0 if leaf.ndim else None, params)
-    _, ts = jax.vmap(env.step, in_axes=(None, None, None, axes))(KEY, start, UP, params)
+    _, ts = jax.vmap(env.step, in_axes=(None, None, None, axes))(KEY, start, jnp.int32(UP), params)
     np.testing.assert_array_equal(ts.reward, rewards)
     np.testing.assert_array_equal(ts.truncated, [True, False])
 
