@@ -2,6 +2,7 @@
 
 import contextlib
 import math
+import os
 import pathlib
 import signal
 import threading
@@ -115,7 +116,7 @@ class _Training:
         """Trains to the end; returns the learners of all seeds."""
         try:
             if self.done < self.config.updates:
-                with Signals(self.report) as signals:
+                with Signals() as signals:
                     self._live(signals)
                 if signals.caught and self.done < self.config.updates:
                     raise Stopped(signals.caught, self.folder)
@@ -225,9 +226,8 @@ class Pace:
 class Signals(contextlib.AbstractContextManager["Signals"]):
     """Notes the first SIGINT or SIGTERM; a second one interrupts at once."""
 
-    def __init__(self, report: Reporter):
+    def __init__(self) -> None:
         self.caught = 0
-        self._report = report
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> "Signals":
@@ -244,4 +244,5 @@ class Signals(contextlib.AbstractContextManager["Signals"]):
         if self.caught:
             raise KeyboardInterrupt
         self.caught = number
-        self._report.line("stopping and saving; once more to quit without saving")
+        with contextlib.suppress(OSError):  # `print` may be what was interrupted: it must not nest
+            os.write(2, b"\nstopping and saving; once more to quit without saving\n")

@@ -34,7 +34,8 @@ def test_curves_are_drawn_apart_from_each_other_and_from_the_level(tmp_path):
         "two": Curve(steps, np.stack([np.ones(5), np.ones(5) * 1.2])),
     }
     path = learning_curves(arms, tmp_path / "curve.png", title="arms", level=0.5)
-    picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    with Image.open(path) as image:
+        picture = np.asarray(image.convert("RGB")).astype(int)
     assert picture.shape == (600, 960, 3)
     colours = {tuple(c) for c in picture.reshape(-1, 3)}
     assert {(31, 119, 180), (255, 127, 14), (102, 102, 102)} <= colours  # two arms and the level
@@ -44,7 +45,8 @@ def test_curves_are_drawn_apart_from_each_other_and_from_the_level(tmp_path):
 def test_nothing_measured_is_still_a_figure(tmp_path):
     curve = Curve(np.array([1.0, 2.0]), np.full((2, 2), np.nan))
     path = learning_curves({"a": curve}, tmp_path / "x.png", title="", level=float("nan"))
-    assert Image.open(path).size == (960, 600)
+    with Image.open(path) as image:
+        assert image.size == (960, 600)
 
 
 def test_a_gif_shows_the_frames_enlarged(tmp_path):
@@ -53,12 +55,12 @@ def test_a_gif_shows_the_frames_enlarged(tmp_path):
     frames[1, 1, 3] = (0, 255, 0)
     frames[2, :, :] = (0, 0, 255)
     path = write_gif(frames, tmp_path / "new" / "x.gif", fps=10, side=30)
-    image = GifImageFile(path)
-    assert image.n_frames == 3 and image.size == (32, 16) and image.info["loop"] == 0
-    for i, frame in enumerate(enlarge(frames, 30)):
-        image.seek(i)
-        np.testing.assert_array_equal(np.asarray(image.convert("RGB")), frame)
-        assert image.info["duration"] == (1000 if i == 2 else 100)
+    with GifImageFile(path) as image:
+        assert image.n_frames == 3 and image.size == (32, 16) and image.info["loop"] == 0
+        for i, frame in enumerate(enlarge(frames, 30)):
+            image.seek(i)
+            np.testing.assert_array_equal(np.asarray(image.convert("RGB")), frame)
+            assert image.info["duration"] == (1000 if i == 2 else 100)
 
 
 def test_large_frames_keep_their_size():
