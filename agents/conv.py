@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import jax
 import jax.numpy as jnp
+from gymnasium.spaces import Box, MultiBinary
 
 from metarl.nets.conv import conv as apply_conv
 from metarl.nets.conv import conv_init
@@ -33,7 +34,7 @@ def conv(
     """
     space = env.observation_space
     shape = space.shape or ()
-    if len(shape) != 3:
+    if not isinstance(space, Box | MultiBinary) or len(shape) != 3:
         raise ValueError(
             f"the conv agent needs planes [C, H, W], but observations are {space}; use mlp or gru"
         )

@@ -107,13 +107,15 @@ def _train(config: Config, network: Network, optimizer: Any, env_step: Any, loop
             log_prob = jnp.take_along_axis(nn.log_softmax(logits), action[:, None], 1)[:, 0]
             keys = jax.random.split(step_key, config.num_envs)
             env_state, next_obs, reward, done = env_step(keys, env_state, action)
-            return (env_state, next_obs), Transition(*obs, action, log_prob, value, reward, done)
+            planes, mask = obs
+            step = Transition(planes, mask, action, log_prob, value, reward, done)
+            return (env_state, next_obs), step
 
         key, act_key, shuffle_key = jax.random.split(key, 3)
         (env_state, obs), steps = jax.lax.scan(
             act, (env_state, obs), jax.random.split(act_key, config.length)
         )
-        _, last_value = network.apply(params, *obs)
+        last_value: Any = network.apply(params, *obs)[1]
         adv = _gae(config, steps, last_value)
         batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (steps, adv, adv + steps.value))
         params, opt_state = _epochs(

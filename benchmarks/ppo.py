@@ -43,7 +43,8 @@ def ours(env: Any, config: plain_ppo.Config) -> Callable[[jax.Array], Any]:
 
 def measure(programmes: dict[str, Callable], steps: int, repeats: int) -> list[dict[str, Any]]:
     """Compiles each programme once, then runs them in turn."""
-    rows, compiled = {}, {}
+    rows: dict[str, dict[str, Any]] = {}
+    compiled: dict[str, Any] = {}
     for name, programme in programmes.items():
         wall, cpu = time.perf_counter(), time.process_time()
         compiled[name] = jax.jit(programme).lower(jax.random.key(0)).compile()

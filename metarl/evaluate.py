@@ -1,4 +1,7 @@
-"""How good an agent is: whole episodes, each environment's first, so that short ones do not crowd."""
+"""How good an agent is: whole episodes, and of each environment the first alone.
+
+Counting all episodes within so many steps would favour the short ones.
+"""
 
 from functools import partial
 
@@ -97,6 +100,7 @@ def record(
         return (state, successor(ts, action), carry, done | ts.last), (state, ~done)
 
     loop = (state, first_inputs(env, ts), agent.carry(), jnp.bool_(False))
-    _, (states, alive) = jax.lax.scan(step, loop, jax.random.split(play_key, steps))
-    states = jax.tree.map(lambda first, rest: jnp.concatenate([first[None], rest]), state, states)
+    _, played = jax.lax.scan(step, loop, jax.random.split(play_key, steps))
+    rest, alive = played
+    states = jax.tree.map(lambda first, more: jnp.concatenate([first[None], more]), state, rest)
     return states, jnp.sum(alive)

@@ -13,7 +13,6 @@ from metarl.agents.uniform import uniform
 from metarl.nets.conv import conv, conv_init
 from metarl.nets.gru import gru, gru_init
 from metarl.nets.inputs import flat_size, flatten, scale
-from metarl.ops.distributions import policy
 from metarl.types import AgentInput
 
 
@@ -26,7 +25,8 @@ def test_gru_equals_numpy():
     a, b = x @ p["in"]["w"] + p["in"]["b"], h @ p["rec"]["w"] + p["rec"]["b"]
     z, r = sigmoid(a[:2] + b[:2]), sigmoid(a[2:4] + b[2:4])
     n = np.tanh(a[4:] + r * b[4:])
-    np.testing.assert_allclose(gru(params, h, x), (1 - z) * n + z * h, rtol=1e-5)
+    ours = gru(params, jnp.asarray(h), jnp.asarray(x))
+    np.testing.assert_allclose(ours, (1 - z) * n + z * h, rtol=1e-5)
 
 
 def test_conv_equals_lax():
@@ -44,11 +44,11 @@ def test_inputs_are_flat_and_of_unit_scale():
     high = np.array([[1] * 3, [144] * 3], np.uint8)
     planes = Box(np.zeros_like(high), high, dtype=np.uint8)
     obs = jnp.array([[0, 1, 0], [0, 72, 144]], jnp.uint8)
-    np.testing.assert_allclose(scale(planes, obs), [[0, 1, 0], [0, 0.5, 1]])
+    np.testing.assert_allclose(scale(planes, obs), np.array([[0, 1, 0], [0, 0.5, 1]]))
     space = Dict({"cell": Discrete(3), "flags": MultiBinary(2), "multi": MultiDiscrete([2, 2])})
-    obs = {"cell": jnp.int32(2), "flags": jnp.array([1, 0]), "multi": jnp.array([0, 1])}
+    shown = {"cell": jnp.int32(2), "flags": jnp.array([1, 0]), "multi": jnp.array([0, 1])}
     assert flat_size(space) == 9
-    np.testing.assert_allclose(flatten(space, obs), [0, 0, 1, 1, 0, 1, 0, 0, 1])
+    np.testing.assert_allclose(flatten(space, shown), [0, 0, 1, 1, 0, 1, 0, 0, 1])
     unbounded = Box(-np.inf, np.inf, (2,))
     np.testing.assert_allclose(scale(unbounded, jnp.array([5.0, -3.0])), [5.0, -3.0])
 
@@ -90,5 +90,5 @@ def test_uniform_plays_legal_actions_alike():
     env = metarl.make("ProbeMemory-v0", choices=4)
     agent = uniform(env, {"logits": 4, "value": 1})
     now = inputs(env).replace(action_mask=jnp.array([True, False, True, False]))
-    pi = policy(agent.apply(agent.init(jax.random.key(0)), agent.carry(), now)[0])
-    np.testing.assert_allclose(jax.nn.softmax(pi.logits), [0.5, 0, 0.5, 0])
+    heads, _ = agent.apply(agent.init(jax.random.key(0)), agent.carry(), now)
+    np.testing.assert_allclose(jax.nn.softmax(heads["logits"]), np.array([0.5, 0, 0.5, 0]))

@@ -19,8 +19,8 @@ def corridor():
 def test_own_environment_is_registered_checked_and_learned(corridor, capsys):
     assert "Corridor-v0" in metarl.registered()
     corridor["main"]()
-    length = float(re.search(r"length: ([\d.]+)", capsys.readouterr().out).group(1))
-    assert 5 <= length < 5.5
+    (length,) = re.findall(r"length: ([\d.]+)", capsys.readouterr().out)
+    assert 5 <= float(length) < 5.5
 
 
 def test_readme_shows_the_example_as_it_is():

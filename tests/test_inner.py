@@ -41,7 +41,7 @@ def equal(a, b, **tolerance):
 def test_a_life_in_pieces_is_the_same_life(parts, whole):
     _, agent, rule, venv, learner = parts
     half = jax.jit(partial(live, agent, rule, venv, updates=UPDATES // 2, length=LENGTH))
-    eta, key = rule.init_eta(None), jax.random.key(1)
+    eta, key = rule.init_eta(jax.random.key(0)), jax.random.key(1)
     once, metrics = whole(eta, learner, key)
     first, a = half(eta, learner, key)
     second, b = half(eta, first, key)

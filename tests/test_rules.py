@@ -214,6 +214,15 @@ def test_memory_agents_learn_from_whole_streams(parts):
 def test_an_optimizer_of_ones_own_keeps_its_rate(parts):
     env, agent, *_ = parts
     heads = a2c.heads(env)
-    assert a2c.a2c(agent, heads, optimizer=optax.sgd(0.1)).init_eta(None).learning_rate == 1
-    assert a2c.a2c(agent, heads).init_eta(None).learning_rate == a2c.hypers().learning_rate
-    assert ppo.ppo(agent, heads, optimizer=optax.sgd(0.1)).init_eta(None).learning_rate == 1
+    assert (
+        a2c.a2c(agent, heads, optimizer=optax.sgd(0.1)).init_eta(jax.random.key(0)).learning_rate
+        == 1
+    )
+    assert (
+        a2c.a2c(agent, heads).init_eta(jax.random.key(0)).learning_rate
+        == a2c.hypers().learning_rate
+    )
+    assert (
+        ppo.ppo(agent, heads, optimizer=optax.sgd(0.1)).init_eta(jax.random.key(0)).learning_rate
+        == 1
+    )
