@@ -96,13 +96,16 @@ def make_train(env: Snake, config: Config) -> Any:
 
 
 def _train(config: Config, network: Network, optimizer: Any, env_step: Any, loop: Any) -> Any:
+    def forward(params: Any, obs: Any) -> Any:
+        return network.apply(params, *obs)
+
     def update(loop: Any, _: None) -> Any:
         params, opt_state, env_state, obs, key = loop
 
         def act(carry: Any, key: jax.Array) -> Any:
             env_state, obs = carry
             act_key, step_key = jax.random.split(key)
-            logits, value = network.apply(params, *obs)
+            logits, value = forward(params, obs)
             action = jax.random.categorical(act_key, logits)
             log_prob = jnp.take_along_axis(nn.log_softmax(logits), action[:, None], 1)[:, 0]
             keys = jax.random.split(step_key, config.num_envs)
@@ -115,7 +118,7 @@ def _train(config: Config, network: Network, optimizer: Any, env_step: Any, loop
         (env_state, obs), steps = jax.lax.scan(
             act, (env_state, obs), jax.random.split(act_key, config.length)
         )
-        last_value: Any = network.apply(params, *obs)[1]
+        last_value = forward(params, obs)[1]
         adv = _gae(config, steps, last_value)
         batch = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), (steps, adv, adv + steps.value))
         params, opt_state = _epochs(

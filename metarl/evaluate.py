@@ -100,7 +100,8 @@ def record(
         return (state, successor(ts, action), carry, done | ts.last), (state, ~done)
 
     loop = (state, first_inputs(env, ts), agent.carry(), jnp.bool_(False))
-    _, played = jax.lax.scan(step, loop, jax.random.split(play_key, steps))
-    rest, alive = played
+    rest: PyTree
+    alive: jax.Array
+    _, (rest, alive) = jax.lax.scan(step, loop, jax.random.split(play_key, steps))
     states = jax.tree.map(lambda first, more: jnp.concatenate([first[None], more]), state, rest)
     return states, jnp.sum(alive)
