@@ -103,6 +103,9 @@ def settle(what: str, given: dict[str, Value], known: dict[str, Value]) -> dict[
 def rule_settings(name: str) -> tuple[dict[str, Value], dict[str, Value]]:
     """Numbers that are a rule's eta, and what fixes its shape, each with defaults."""
     module = registry.rule_module(name)
+    for needed in ("heads", "hypers", _own_name(module)):
+        if not hasattr(module, needed):
+            raise ValueError(f"the module {module.__name__} is no rule: it has no {needed!r}")
     return settings(module.hypers), settings(_own(module), apart=("optimizer", "eta"))
 
 
@@ -126,7 +129,11 @@ def _rule(part: Part, env: Environment) -> tuple[Callable[..., UpdateRule], Any,
 
 def _own(module: Any) -> Callable[..., UpdateRule]:
     """The rule of a module: the function under the module's own name."""
-    return getattr(module, module.__name__.rpartition(".")[2])
+    return getattr(module, _own_name(module))
+
+
+def _own_name(module: Any) -> str:
+    return module.__name__.rpartition(".")[2]
 
 
 def _agent(part: Part, env: Environment, heads: Any) -> tuple[Agent, Part]:

@@ -238,7 +238,7 @@ def _run(command: Any) -> int:
         return _fail("interrupted", 130)
     except (Diverged, CorruptError) as error:
         return _fail(str(error), 1)
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, ImportError) as error:
         if os.environ.get("METARL_TRACEBACK") == "1":
             raise
         return _fail(str(error), 2)

@@ -88,7 +88,7 @@ def read_config(folder: RunFolder) -> Config:
     """
     try:
         return Config.loads(folder.config.read_text())
-    except ValueError as error:
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{folder.config}: {error}") from error
 
 

@@ -67,6 +67,7 @@ def test_every_command_explains_itself(capsys, command):
         ("train Bandit-v0 --rule a2c discount=high", "should be a number, got 'high'"),
         ("train Bandit-v0 --steps 1.5", "expected a whole number, got 1.5"),
         ("train Bandit-v0 --steps 10", "less than one update"),
+        ("train Bandit-v0 --rule my.rule", "No module named 'my'"),
         ("train", "expected a name"),
         ("train size=6", "expected a name"),
         ("train Bandit-v0 size", "read name=value, got 'size'"),

@@ -158,9 +158,15 @@ def test_a_checkpoint_of_another_configuration_is_refused_in_words(tmp_path):
     folder.config.write_text(wider.dumps())
     with pytest.raises(ValueError, match=r"params.*float32\[2, 4, 2\].*needs float32\[2, 5, 2\]"):
         resume(folder.path, Notes())
-    folder.config.write_text("{}")
-    with pytest.raises(ValueError, match="config.json.*entries"):
-        resume(folder.path, Notes())
+    for broken, words in [
+        ("{}", "entries"),
+        ("{", "Expecting"),
+        (wider.dumps().replace('"num_envs": 3', '"num_envs": "3"'), "'str'"),
+        (wider.dumps().replace('"name": "mlp"', '"nome": "mlp"'), "name"),
+    ]:
+        folder.config.write_text(broken)
+        with pytest.raises(ValueError, match=f"config.json.*{words}"):
+            resume(folder.path, Notes())
 
 
 def test_nan_stops_the_run_and_names_the_seed_the_step_and_the_last_good_checkpoint(tmp_path):
@@ -179,6 +185,7 @@ def test_impossible_configurations_are_refused_before_anything_is_written(finish
     path = tmp_path / "run"
     for config, words in [
         (changed(rule=Part("ppo", {"minibatches": 5})), "5 minibatches do not divide 12"),
+        (changed(rule=Part("os.path")), "posixpath is no rule: it has no 'heads'"),
         (changed(agent=Part("conv")), "conv agent needs planes"),
         (changed(agent=Part("mlpp")), "did you mean mlp"),
         (changed(env=Part("Bandit-v0", {"max_step": 3})), "did you mean max_steps"),
