@@ -1,1 +1,0 @@
-"""Outer loops, one estimator a file."""

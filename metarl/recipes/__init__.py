@@ -1,1 +1,0 @@
-"""Papers as recipes: parts, numbers and the published claim, one paper a file."""
