@@ -14,7 +14,7 @@ from flax import struct
 from gymnasium.spaces import Box, Discrete
 
 from metarl.ops import keys
-from metarl.ops.control import rarely
+from metarl.ops.control import apart, rarely
 from metarl.types import Key, TimeStep
 
 _PIXELS = 16  # a side of a rendered cell
@@ -114,15 +114,12 @@ class Snake:
     def observe(self, state: State, params: Params) -> tuple[jax.Array, jax.Array]:
         """The planes and the moves that do not kill."""
         del params
-        body = state.body
-        order = jnp.minimum(body, 255)
-        planes = (body > 0, self._at(state.head), body == 1, self._at(state.fruit), order)
-        # Flat planes end to end are plain copies; stacked they would be a slow transposition.
-        obs = jnp.concatenate([plane.astype(jnp.uint8)[None] for plane in planes])
+        state = apart(state)
         ways = [self._target(state.head, jnp.int32(action)) for action in range(4)]
-        legal = [inside & (_at(body, cell) <= 1) for cell, inside in ways]
+        legal = [inside & (_at(state.body, cell) <= 1) for cell, inside in ways]
         mask = jnp.concatenate([one[None] for one in legal])
-        return obs.reshape(5, self.size, self.size), mask | ~mask.any()
+        planes = apart(self._planes(state)).reshape(5, self.size, self.size)
+        return planes, mask | ~mask.any()
 
     def render(self, state: State, params: Params) -> jax.Array:
         """Sixteen pixels a cell: a green snake that darkens towards its tail, a red fruit."""
@@ -151,6 +148,20 @@ class Snake:
     def _at(self, cell: jax.Array) -> jax.Array:
         """[cells] bool, true at `cell`; in the body's narrow type, which vectorises better."""
         return jnp.arange(self.size**2, dtype=self._dtype) == cell.astype(self._dtype)
+
+    def _planes(self, state: State) -> jax.Array:
+        """[5, cells] uint8 by one formula, so that it is one loop: is a source equal to a target?
+
+        Sources are the body and the cell's number in turn, targets 0 (then negated), the head, 1
+        and the fruit; the last plane is the body itself.
+        """
+        plane = jnp.arange(5)[:, None]
+        head, fruit = state.head.astype(self._dtype), state.fruit.astype(self._dtype)
+        source = jnp.where(plane % 2 == 0, state.body, jnp.arange(self.size**2, dtype=self._dtype))
+        target = jnp.where(plane == 1, head, jnp.where(plane == 3, fruit, plane == 2))
+        differs = jnp.minimum(source ^ target, 1)
+        order = jnp.minimum(state.body, 255)
+        return jnp.where(plane == 4, order, differs ^ (plane > 0)).astype(jnp.uint8)
 
     def _target(self, head: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The cell an action leads to, and whether it is on the board; if not, it is the head's."""

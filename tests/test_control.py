@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl.ops.control import rarely
+from metarl.ops.control import apart, rarely
 
 
 def middle(row):
@@ -38,3 +38,26 @@ def test_the_rare_side_is_not_hoisted_out_of_its_loop():
     entry = text[text.index("\nENTRY ") :]
     assert " sort(" in text
     assert " sort(" not in entry
+
+
+def test_apart_values_are_computed_once():
+    """Two users of a costly value: its cosine is in one loop, not in both."""
+
+    def two(x, y, keep):
+        value = keep(jnp.cos(x))
+        return value[:, None] + y, value[:, None] * y.T
+
+    args = (jnp.zeros(64), jnp.zeros((64, 64)))
+    count = lambda keep: str(  # noqa: E731
+        jax.jit(lambda x, y: two(x, y, keep)).lower(*args).compile().as_text()
+    ).count(" cosine(")
+    assert count(apart) == 1
+    expected, got = two(*args, lambda x: x), jax.jit(lambda x, y: two(x, y, apart))(*args)
+    np.testing.assert_array_equal(got, expected)
+
+
+def test_apart_passes_gradients_and_batches():
+    loss = lambda x: (apart({"a": x**2})["a"] * x).sum()  # noqa: E731
+    x = jnp.arange(3.0)
+    np.testing.assert_allclose(jax.grad(loss)(x), 3 * x**2)
+    np.testing.assert_allclose(jax.jit(jax.vmap(jax.grad(loss)))(x), 3 * x**2)

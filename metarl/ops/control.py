@@ -1,4 +1,4 @@
-"""Control flow that stays cheap when a whole batch steps together."""
+"""What keeps XLA's programmes cheap when a whole batch steps together."""
 
 from collections.abc import Callable
 from typing import Any
@@ -7,6 +7,22 @@ import jax
 import jax.numpy as jnp
 
 from metarl.types import PyTree
+
+try:
+    from jax.experimental.xla_metadata import xla_metadata_call  # type: ignore[attr-defined]
+except ImportError:  # JAX 0.10 keeps it elsewhere
+    from jax.experimental.scheduling_groups import xla_metadata_call
+
+
+def apart(tree: PyTree) -> PyTree:
+    """The same values, which XLA computes once and in loops of their own.
+
+    Else it fuses a value into each of its users: the work is repeated in every one, and its loop
+    takes their shape. `jax.lax.optimization_barrier` says so to accelerators, but the CPU drops it
+    before it fuses; there a call that may not be inlined does the same.
+    """
+    call = xla_metadata_call(lambda x: x, inlineable="false")
+    return jax.lax.platform_dependent(tree, cpu=call, default=jax.lax.optimization_barrier)
 
 
 def rarely(

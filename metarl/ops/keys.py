@@ -7,8 +7,8 @@ same cipher unrolled is one fused loop and several times faster. It is the gener
 
 import jax
 import jax.numpy as jnp
-from jax.extend.random import threefry_2x32
 
+from metarl.ops.control import apart
 from metarl.types import Key
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
@@ -48,31 +48,15 @@ def spread(key: Key, count: int) -> Key:
 def words(key: Key, count: int) -> tuple[jax.Array, ...]:
     """`count` random 32-bit words, each [] uint32. The key is consumed.
 
-    A tuple, not an array: under `vmap` each word stays contiguous over the batch. A key alone is
-    hashed by JAX's rolled loop, to the same words: XLA would copy an unrolled cipher of scalars
-    into each of its uses, which can take minutes to compile.
+    A tuple, not an array: under `vmap` each word stays contiguous over the batch. They are kept
+    apart from their users: fused into them the cipher would be computed several times, and an
+    unbatched one copied so often that compilation does not end.
     """
     data = jax.random.key_data(key)
     if data.shape != (2,):
         return tuple(jax.random.bits(key, (count,), jnp.uint32))
-    blocks = (count + 1) // 2
-
-    @jax.custom_batching.custom_vmap
-    def draw(data: jax.Array) -> tuple[jax.Array, ...]:
-        counters = jnp.arange(blocks, dtype=jnp.uint32)
-        drawn = threefry_2x32((data[0], data[1]), jnp.stack([0 * counters, counters]))
-        return tuple(drawn[i % 2, i // 2] for i in range(count))
-
-    @draw.def_vmap
-    def draw_many(size: int, batched: list[bool], data: jax.Array):
-        if size == 1:
-            return tuple(word[None] for word in draw(data[0])), (True,) * count
-        pairs = [threefry(data[:, 0], data[:, 1], jnp.uint32(i)) for i in range(blocks)]
-        drawn = tuple(word for pair in pairs for word in pair)[:count]
-        # Keeps the cipher out of its consumers' loops, on the backends that heed it: not the CPU.
-        return jax.lax.optimization_barrier(drawn), (True,) * count
-
-    return draw(data)
+    pairs = [threefry(data[0], data[1], jnp.uint32(i)) for i in range((count + 1) // 2)]
+    return apart(tuple(word for pair in pairs for word in pair)[:count])
 
 
 def below(word: jax.Array, bound: jax.Array | int) -> jax.Array:
