@@ -7,14 +7,13 @@ Prints JSON lines: compile seconds, environment steps per CPU-second and per sec
 """
 
 import argparse
-import json
-import statistics
-import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import plain_ppo
+from timing import compiled, in_turns, ratios, report
 
 import metarl
 from metarl.agents.mlp import mlp
@@ -43,39 +42,17 @@ def ours(env: Any, config: plain_ppo.Config) -> Callable[[jax.Array], Any]:
 
 def measure(programmes: dict[str, Callable], steps: int, repeats: int) -> list[dict[str, Any]]:
     """Compiles each programme once, then runs them in turn."""
-    rows: dict[str, dict[str, Any]] = {}
-    compiled: dict[str, Any] = {}
+    costs, runs = {}, {}
     for name, programme in programmes.items():
-        wall, cpu = time.perf_counter(), time.process_time()
-        compiled[name] = jax.jit(programme).lower(jax.random.key(0)).compile()
-        rows[name] = {
-            "name": name,
-            "compile_s": round(time.perf_counter() - wall, 2),
-            "compile_cpu_s": round(time.process_time() - cpu, 2),
-            "cpu": [],
-            "wall": [],
-        }
-        jax.block_until_ready(compiled[name](jax.random.key(0)))
-    for repeat in range(repeats):
-        for name, programme in compiled.items():
-            wall, cpu = time.perf_counter(), time.process_time()
-            jax.block_until_ready(programme(jax.random.key(repeat)))
-            rows[name]["cpu"].append(steps / (time.process_time() - cpu))
-            rows[name]["wall"].append(steps / (time.perf_counter() - wall))
-    return [summary(row) for row in rows.values()]
+        executable, costs[name] = compiled(programme, jax.random.key(0))
+        runs[name] = partial(go, executable)
+    times = in_turns(runs, steps, repeats)
+    return [{"name": name, **costs[name], **times[name]} for name in programmes]
 
 
-def summary(row: dict[str, Any]) -> dict[str, Any]:
-    """Medians and ranges in steps per second."""
-    cpu, wall = row.pop("cpu"), row.pop("wall")
-    return {
-        **row,
-        "steps_per_cpu_s": round(statistics.median(cpu)),
-        "steps_per_wall_s": round(statistics.median(wall)),
-        "range_cpu": [round(min(cpu)), round(max(cpu))],
-        "range_wall": [round(min(wall)), round(max(wall))],
-        "repeats": len(cpu),
-    }
+def go(executable: Any, repeat: int) -> Any:
+    """Trains once, with a seed of its own."""
+    return executable(jax.random.key(repeat))
 
 
 def main() -> None:
@@ -99,20 +76,9 @@ def main() -> None:
     programmes = {"metarl": ours(env, config), "plain": plain_ppo.make_train(env, config)}
     steps = config.num_envs * config.length * config.updates
     rows = measure(programmes, steps, args.repeats)
-    ratio = {
-        f"ratio_{unit}": round(rows[0][f"steps_per_{unit}"] / rows[1][f"steps_per_{unit}"], 3)
-        for unit in ("cpu_s", "wall_s")
-    }
-    device = {"device": str(jax.devices()[0].device_kind), "jax": jax.__version__}
-    lines = [
-        {"benchmark": "ppo", "env": f"Snake-v0 size={args.size}", **device, **row} for row in rows
-    ]
-    lines.append({"benchmark": "ppo", "name": "metarl/plain", **device, **ratio})
-    for line in lines:
-        print(json.dumps(line))
-        if args.out:
-            with open(args.out, "a") as file:
-                file.write(json.dumps(line) + "\n")
+    rows.append({"name": "metarl/plain", **ratios(rows[0], rows[1])})
+    same = {"benchmark": "ppo", "env": f"Snake-v0 size={args.size}"}
+    report([{**same, **row} for row in rows], args.out)
 
 
 if __name__ == "__main__":
