@@ -1,6 +1,7 @@
 """Snake's rules, worked out by hand on small boards."""
 
 import jax
+import jax.export
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from scipy.stats import chisquare
 
 import metarl
 from metarl.envs.snake import Snake, State
+from metarl.rollout import vectorize
 
 UP, RIGHT, DOWN, LEFT = range(4)
 KEY = jax.random.key(0)
@@ -203,6 +205,20 @@ def test_the_last_free_cell_gets_the_fruit():
     rows = np.ones((4, 4), np.int64)
     rows[3, 3], rows[0, 1], rows[0, 0] = 0, 0, 2
     assert new_fruits(env, state(rows, fruit=(0, 1)), RIGHT, 64)[15] == 64
+
+
+def test_on_a_gpu_no_loop_makes_the_host_wait():
+    env, count = Snake(3), 4
+    venv, params = vectorize(env, count), env.default_params()
+
+    def step(data, *args):
+        return venv.step(jax.random.wrap_key_data(data), *args)
+
+    data = jax.ShapeDtypeStruct((2,), jnp.uint32)
+    state = jax.eval_shape(venv.init, KEY, params)
+    actions = jax.ShapeDtypeStruct((count,), jnp.int32)
+    export = jax.export.export(jax.jit(step), platforms=["cuda"])
+    assert "stablehlo.while" not in export(data, state, actions, params).mlir_module()
 
 
 def test_a_large_board_shows_orders_up_to_255(step):
