@@ -150,10 +150,10 @@ class Snake:
         return jnp.arange(self.size**2, dtype=self._dtype) == cell.astype(self._dtype)
 
     def _planes(self, state: State) -> jax.Array:
-        """[5, cells] uint8 by one formula, so that it is one loop: is a source equal to a target?
+        """[5, cells] uint8, by one formula so that all planes are one loop.
 
-        Sources are the body and the cell's number in turn, targets 0 (then negated), the head, 1
-        and the fruit; the last plane is the body itself.
+        A plane shows where its source, the body or the cell's number in turn, equals its target;
+        but the first where it differs from 0, and the last the body itself.
         """
         plane = jnp.arange(5)[:, None]
         head, fruit = state.head.astype(self._dtype), state.fruit.astype(self._dtype)
