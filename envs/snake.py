@@ -142,7 +142,7 @@ class Snake:
         return "\n".join("".join(row) for row in signs)
 
     @property
-    def _dtype(self) -> type:
+    def _dtype(self) -> jax.typing.DTypeLike:
         return jnp.uint8 if self.size**2 <= 255 else jnp.uint16
 
     def _at(self, cell: jax.Array) -> jax.Array:
