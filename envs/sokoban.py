@@ -90,12 +90,16 @@ class Sokoban:
         """Planes wall, target, box, player."""
         return Box(0, 1, (4, self.height, self.width), np.uint8)
 
-    def default_params(self, split: str = "train") -> Params:
-        """Levels of the package's own generator, no download: `split` is "train" or "heldout".
+    def default_params(self, split: str = "train", levels: str | None = None) -> Params:
+        """The published numbers on levels of the package's own generator, no download.
 
-        The two share no room. Sizes that the package ships no table for are generated here, which
-        takes a second or more.
+        Args:
+          split: "train" or "heldout"; the two share no room. Sizes that the package ships no table
+            for are generated here, which takes a second or more.
+          levels: path of level files or a folder of them to play instead; see `params_from`.
         """
+        if levels is not None:
+            return params_from(levels)
         return Params.from_levels(default_levels(self.height, self.width, self.boxes, split))
 
     def reset(self, key: Key, params: Params) -> tuple[State, TimeStep]:

@@ -48,7 +48,9 @@ def build(config: Config) -> Parts:
 
 
 def make_env(part: Part) -> tuple[Environment, PyTree, Part]:
-    """An environment with its dynamic parameters; settings may name either's fields.
+    """An environment with its dynamic parameters.
+
+    Settings may name fields of either, and options that `default_params` takes.
 
     Raises:
       ValueError: no such id or setting, or a bad value.
@@ -61,14 +63,16 @@ def make_env(part: Part) -> tuple[Environment, PyTree, Part]:
         if name in fields
     }
     env = registry.make(part.name, **static) if static else env
-    params = env.default_params()
+    options = settings(env.default_params)
+    chosen = {k: v for k, v in part.fields.items() if k in options and k not in fields}
+    params = env.default_params(**settle(part.name, chosen, options))
     known = [f.name for f in dataclasses.fields(params)] if dataclasses.is_dataclass(params) else []
     for name, value in part.fields.items():
-        if name not in fields and name not in known:
-            every = [*fields, *known]
+        if name not in {*fields, *options, *known}:
+            every = list(dict.fromkeys([*fields, *options, *known]))
             hint = registry.did_you_mean(name, every)
             raise ValueError(f"{part.name} has no {name!r}{hint} it has {every}")
-        if name not in fields:
+        if name not in fields and name not in options:
             leaf = _leaf(f"{part.name} {name}", value, getattr(params, name))
             params = params.replace(**{name: leaf})
     return env, params, Part(part.name, {**_fields(env), **part.fields, **static})

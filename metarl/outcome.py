@@ -76,13 +76,14 @@ def score(
     """
     if episodes < 1 or max_steps < 1:
         raise ValueError(f"--episodes and --max-steps must be at least 1: {episodes}, {max_steps}")
-    play = partial(evaluate, env=parts.env, episodes=episodes, max_steps=max_steps)
+    sizes = {"episodes": episodes, "max_steps": max_steps}
+    play = partial(evaluate, env=parts.env, env_params=parts.env_params, **sizes)
     agent_key, random_key = jax.random.split(_key(seed, _EVALUATION))
     keys = jax.random.split(agent_key, len(parts.config.seeds))
-    one = lambda p, e, k: play(parts.agent, params=p, env_params=e, key=k, greedy=greedy)  # noqa: E731
-    scores = jax.device_get(jax.vmap(one)(learner.params, learner.env_params, keys))
+    one = lambda p, k: play(parts.agent, params=p, key=k, greedy=greedy)  # noqa: E731
+    scores = jax.device_get(jax.vmap(one)(learner.params, keys))
     nobody = uniform(parts.env, parts.rule.heads)
-    random = jax.device_get(play(nobody, params={}, env_params=parts.env_params, key=random_key))
+    random = jax.device_get(play(nobody, params={}, key=random_key))
     result = {
         "env": str(parts.config.env),
         "updates": int(np.max(learner.age)),
@@ -146,7 +147,7 @@ def film(
         raise ValueError(f"{parts.config.env.name} has no `render`, so there is nothing to film")
     if episodes < 1 or steps < 1:
         raise ValueError(f"--episodes and --steps must be at least 1: {episodes}, {steps}")
-    params, env_params = jax.tree.map(lambda x: x[index], (learner.params, learner.env_params))
+    params, env_params = jax.tree.map(lambda x: x[index], learner.params), parts.env_params
     draw = jax.vmap(parts.env.render, in_axes=(0, None))
 
     @jax.jit

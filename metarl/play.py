@@ -224,7 +224,7 @@ def setting(
         return env, env_params, None
     _, parts, learner = load(run, report)
     index = agent_index(parts.config, agent_seed)
-    params, env_params = jax.tree.map(lambda x: x[index], (learner.params, learner.env_params))
+    params, env_params = jax.tree.map(lambda x: x[index], learner.params), parts.env_params
     player = Player(parts.agent, params)
     if not part.name:
         return parts.env, env_params, player

@@ -10,7 +10,7 @@ import numpy as np
 
 from metarl.build import Parts
 from metarl.inner import birth, live
-from metarl.types import Eta, Key, Learner, Metrics
+from metarl.types import Eta, Key, Learner, Metrics, PyTree
 
 _CAPACITY = 1024  # updates whose metrics one call can hand back
 
@@ -20,6 +20,7 @@ class Programme:
 
     One programme serves every number of updates, so results cannot depend on how a run is cut into
     calls. Seeds are its leading axis; seed `s` is `metarl.train.train(..., jax.random.key(s))`.
+    Learners are kept without their `env_params`, which all seeds share and no checkpoint needs.
     """
 
     def __init__(self, parts: Parts):
@@ -34,8 +35,8 @@ class Programme:
         self._birth_keys, eta_keys, self._life_keys = _keys(parts)
         self._eta = jax.vmap(parts.eta)(eta_keys)
         self.like = shapes(parts)
-        function = jax.vmap(self._chunk(), in_axes=(0, 0, 0, None))
-        example = (self._eta, self.like, self._life_keys, np.int32(1))
+        function = jax.vmap(self._chunk(), in_axes=(0, 0, 0, None, None))
+        example = (self._eta, self.like, self._life_keys, parts.env_params, np.int32(1))
         try:
             self._lowered = jax.jit(function, donate_argnums=1).lower(*example)
         except TypeError as error:
@@ -51,7 +52,7 @@ class Programme:
 
     def born(self) -> Learner:
         """The learners of all seeds at age 0, [S, ...]."""
-        return jax.jit(_births(self.parts))(self._birth_keys)
+        return jax.jit(_births(self.parts))(self._birth_keys, self.parts.env_params)
 
     def advance(self, learner: Learner, updates: int) -> tuple[Learner, Metrics, jax.Array]:
         """Lives `updates` more updates, at most `capacity`, without waiting for the device.
@@ -67,23 +68,26 @@ class Programme:
         if self._compiled is None:
             self.compile()
         assert self._compiled is not None
-        return self._compiled(self._eta, learner, self._life_keys, np.int32(updates))
+        env_params = self.parts.env_params
+        return self._compiled(self._eta, learner, self._life_keys, env_params, np.int32(updates))
 
     def _chunk(self) -> Callable[..., tuple[Learner, Metrics, jax.Array]]:
         _, _, _, agent, rule, venv = self.parts
         length = self.parts.config.length
 
-        def one(eta: Eta, learner: Learner, key: Key) -> tuple[Learner, Metrics]:
-            return live(agent, rule, venv, eta, learner, key, updates=1, length=length)
+        def one(eta: Eta, learner: Learner, key: Key, env_params: PyTree):
+            learner = learner.replace(env_params=env_params)
+            learner, metrics = live(agent, rule, venv, eta, learner, key, updates=1, length=length)
+            return _kept(learner), metrics
 
-        def chunk(eta: Eta, learner: Learner, key: Key, updates: jax.Array):
-            shapes = jax.eval_shape(one, eta, learner, key)[1]
+        def chunk(eta: Eta, learner: Learner, key: Key, env_params: PyTree, updates: jax.Array):
+            shapes = jax.eval_shape(one, eta, learner, key, env_params)[1]
             room = jax.tree.map(lambda x: jnp.zeros(self.capacity, x.dtype), shapes)
 
             def body(i: jax.Array, loop: tuple[Learner, Metrics]):
-                learner, metrics = one(eta, loop[0], key)
+                learner, metrics = one(eta, loop[0], key, env_params)
                 metrics = jax.tree.map(lambda a, x: a.at[i].set(x[0]), loop[1], metrics)
-                return _strong(learner), metrics
+                return learner, metrics
 
             learner, metrics = jax.lax.fori_loop(0, updates, body, (learner, room))
             leaves = jax.tree.leaves(learner.params)
@@ -101,12 +105,13 @@ class Programme:
 
 def shapes(parts: Parts) -> Learner:
     """Shapes and dtypes of the learners of all seeds, [S, ...], which checkpoints are held to."""
-    return jax.eval_shape(_births(parts), _keys(parts)[0])
+    return jax.eval_shape(_births(parts), _keys(parts)[0], parts.env_params)
 
 
-def _births(parts: Parts) -> Callable[[Key], Learner]:
-    _, _, env_params, agent, rule, venv = parts
-    return jax.vmap(lambda key: _strong(birth(agent, rule, venv, env_params, key)))
+def _births(parts: Parts) -> Callable[[Key, PyTree], Learner]:
+    _, _, _, agent, rule, venv = parts
+    one = lambda key, env_params: _kept(birth(agent, rule, venv, env_params, key))  # noqa: E731
+    return jax.vmap(one, in_axes=(0, None))
 
 
 def _keys(parts: Parts) -> tuple[Key, Key, Key]:
@@ -116,6 +121,7 @@ def _keys(parts: Parts) -> tuple[Key, Key, Key]:
     return split[:, 0], split[:, 1], split[:, 2]
 
 
-def _strong(learner: Learner) -> Learner:
-    """Without weak types, which a checkpoint would lose and a compiled programme would miss."""
-    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), learner)
+def _kept(learner: Learner) -> Learner:
+    """Without `env_params`, and without weak types, which a checkpoint would lose."""
+    strong = jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), learner)
+    return strong.replace(env_params=())

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from metarl.build import make_env
+from metarl.config import Part
 from metarl.envs.levels.boxoban import parse_levels
 from metarl.envs.levels.generate import LevelSpec, solved_levels
 from metarl.envs.levels.table import LevelTable
@@ -221,3 +223,17 @@ def test_the_picture_shows_each_cell():
         assert (np.asarray(cell) == art[flags]).all()
     shown = [art[flags].tobytes() for flags in (0, 1, 2, 4, 6, 8, 10)]
     assert len(set(shown)) == 7
+
+
+def test_a_run_may_name_its_levels_and_limits(tmp_path):
+    """As in `metarl train Sokoban-v0 height=3 width=5 levels=corridor.txt max_steps=7`."""
+    path = tmp_path / "corridor.txt"
+    path.write_text("; 0\n#####\n#@$.#\n#####\n")
+    words = f"Sokoban-v0 height=3 width=5 levels={path} max_steps=7".split()
+    env, params, part = make_env(Part.parse(words))
+    assert params.levels.board.shape == (1, 15) and params.max_steps == 7
+    assert part.fields["levels"] == str(path)
+    with pytest.raises(ValueError, match="did you mean max_steps"):
+        make_env(Part.parse(["Sokoban-v0", "max_step=7"]))
+    with pytest.raises(ValueError, match="split"):
+        make_env(Part.parse(["Sokoban-v0", "split=test"]))
