@@ -23,6 +23,7 @@ from metarl.ops import keys
 from metarl.rollout import VectorEnv, fresh, none, pool, vectorize
 from metarl.types import Key, PyTree
 
+STEPS = 2**18  # at least so many in one timed run, in one scan or more
 JUMANJI = importlib.util.find_spec("jumanji") is not None
 
 
@@ -103,12 +104,13 @@ def scanned(programme: Programme, actions: int, batch: int, length: int) -> Call
     return run
 
 
-def repeatable(run: Callable[..., PyTree], carry: PyTree) -> Callable[[int], PyTree]:
-    """Goes on from where it stopped, each time it is called."""
+def repeatable(run: Callable[..., PyTree], carry: PyTree, times: int) -> Callable[[int], PyTree]:
+    """Runs some times, and goes on from where it stopped when called again."""
     held = [carry]
 
     def go(repeat: int) -> PyTree:
-        held[0] = run(jax.random.key(repeat), held[0])
+        for i in range(times):
+            held[0] = run(jax.random.key(repeat * times + i), held[0])
         return held[0]
 
     return go
@@ -122,6 +124,7 @@ def measure(name: str, batch: int, length: int, repeats: int) -> list[dict[str, 
     """
     rows, runs = {}, {}
     actions = metarl.make(name).num_actions
+    scans = max(1, STEPS // (batch * length))
     for suite, programme in programmes(name, batch):
         carry = jax.tree.map(jnp.copy, jax.jit(programme.init)(jax.random.key(0)))
         run = scanned(programme, actions, batch, length)
@@ -131,8 +134,8 @@ def measure(name: str, batch: int, length: int, repeats: int) -> list[dict[str, 
         size = sum(leaf.nbytes for leaf in jax.tree.leaves(carry)) / batch
         rows[suite] = {"env": name, "suite": suite, "batch": batch, "length": length}
         rows[suite] |= {**costs, "carry_bytes_per_env": round(size)}
-        runs[suite] = repeatable(executable, carry)
-    times = in_turns(runs, batch * length, repeats)
+        runs[suite] = repeatable(executable, carry, scans)
+    times = in_turns(runs, scans * batch * length, repeats)
     return [{"benchmark": "envs", **row, **times[suite]} for suite, row in rows.items()]
 
 
@@ -151,7 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--env", nargs="+", choices=sorted(ENVS), default=sorted(ENVS))
     parser.add_argument("--batch", nargs="+", type=int, default=[256, 2048, 8192])
-    parser.add_argument("--length", type=int, default=64, help="steps in one timed run")
+    parser.add_argument("--length", type=int, default=64, help="steps of one scan")
     parser.add_argument("--repeats", type=int, default=7, help="timed runs, at least 5")
     parser.add_argument("--out", help="append the JSON lines to this file")
     args = parser.parse_args()
