@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 
+from metarl.envs.spaces import FourMoves
 from metarl.ops import keys
 from metarl.types import Key, TimeStep
 
@@ -35,7 +36,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class GridWorld:
+class GridWorld(FourMoves):
     """The grid is `size` by `size`; actions are up, right, down, left.
 
     A move into a wall or off the grid leaves the agent where it is and costs the step; the mask
@@ -47,16 +48,6 @@ class GridWorld:
     def __post_init__(self):
         if not 2 <= self.size <= 255:
             raise ValueError(f"size must lie in 2..255, got {self.size}")
-
-    @property
-    def num_actions(self) -> int:
-        """Four moves."""
-        return 4
-
-    @property
-    def action_space(self) -> Discrete:
-        """Up, right, down, left."""
-        return Discrete(4)
 
     @property
     def observation_space(self) -> Box:

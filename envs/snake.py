@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 
+from metarl.envs.spaces import FourMoves
 from metarl.ops import keys
 from metarl.ops.control import apart, rarely
 from metarl.types import Key, TimeStep
@@ -40,7 +41,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class Snake:
+class Snake(FourMoves):
     """The board is `size` by `size`; actions are up, right, down, left.
 
     The snake moves at every step: an illegal action ends the episode. The tail's cell frees as the
@@ -53,16 +54,6 @@ class Snake:
     def __post_init__(self):
         if not 2 <= self.size <= 255:
             raise ValueError(f"size must lie in 2..255, got {self.size}")
-
-    @property
-    def num_actions(self) -> int:
-        """Four moves."""
-        return 4
-
-    @property
-    def action_space(self) -> Discrete:
-        """Up, right, down, left."""
-        return Discrete(4)
 
     @property
     def observation_space(self) -> Box:

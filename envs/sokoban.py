@@ -14,11 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 
 from metarl.envs.levels.boxoban import load_levels
 from metarl.envs.levels.shipped import default_levels
 from metarl.envs.levels.table import BOX, PLAYER, TARGET, WALL, Levels, LevelTable, draw
+from metarl.envs.spaces import FourMoves
 from metarl.ops import keys
 from metarl.types import Key, TimeStep
 
@@ -59,7 +60,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class Sokoban:
+class Sokoban(FourMoves):
     """A board of `height` by `width` cells; actions are up, right, down, left.
 
     A move into a wall, or of a box that has no room, changes nothing but costs the step; the mask
@@ -74,16 +75,6 @@ class Sokoban:
     def __post_init__(self):
         if min(self.height, self.width) < 3 or self.height * self.width > 65536 or self.boxes < 1:
             raise ValueError(f"Sokoban needs 3 by 3 to 65536 cells and a box, got {self}")
-
-    @property
-    def num_actions(self) -> int:
-        """Four moves."""
-        return 4
-
-    @property
-    def action_space(self) -> Discrete:
-        """Up, right, down, left."""
-        return Discrete(4)
 
     @property
     def observation_space(self) -> Box:

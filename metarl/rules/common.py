@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl.types import Eta, Key, Metrics, Params, PyTree, Rollout, UpdateRule
+from metarl.ops.distributions import policy_heads
+from metarl.types import Environment, Eta, Key, Metrics, Params, PyTree, Rollout, UpdateRule
 
 
 def adam(max_norm: float = 0.5) -> optax.GradientTransformation:
@@ -17,6 +18,11 @@ def adam(max_norm: float = 0.5) -> optax.GradientTransformation:
     return optax.chain(
         optax.clip_by_global_norm(max_norm), optax.adam(1.0, eps=1e-5, eps_root=1e-12)
     )
+
+
+def actor_critic_heads(env: Environment) -> dict[str, int]:
+    """What an actor-critic must say: a policy and a value."""
+    return {**policy_heads(env.action_space), "value": 1}
 
 
 def descend(

@@ -8,13 +8,12 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from metarl.ops.distributions import policy, policy_heads
+from metarl.ops.distributions import policy
 from metarl.ops.returns import gae
 from metarl.rollout import next_values, replay
-from metarl.rules.common import adam, check_heads, descend
+from metarl.rules.common import actor_critic_heads, adam, check_heads, descend
 from metarl.types import (
     Agent,
-    Environment,
     Key,
     Metrics,
     Params,
@@ -22,6 +21,8 @@ from metarl.types import (
     Rollout,
     UpdateRule,
 )
+
+heads = actor_critic_heads
 
 
 class Hypers(struct.PyTreeNode):
@@ -55,11 +56,6 @@ def hypers(
     """Eta from plain numbers; each may be an array to be mapped over."""
     values = (discount, lambda_, clip, entropy_cost, value_cost, learning_rate)
     return Hypers(*(jnp.asarray(v, jnp.float32) for v in values))
-
-
-def heads(env: Environment) -> dict[str, int]:
-    """What the agent must say: a policy and a value."""
-    return {**policy_heads(env.action_space), "value": 1}
 
 
 def ppo(
