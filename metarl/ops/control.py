@@ -1,5 +1,7 @@
 """What keeps XLA's programmes cheap when a whole batch steps together."""
 
+import contextlib
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -7,11 +9,6 @@ import jax
 import jax.numpy as jnp
 
 from metarl.types import PyTree
-
-try:
-    from jax.experimental.xla_metadata import xla_metadata_call  # type: ignore[attr-defined]
-except ImportError:  # JAX 0.10 keeps it elsewhere
-    from jax.experimental.scheduling_groups import xla_metadata_call
 
 
 def apart(tree: PyTree) -> PyTree:
@@ -21,8 +18,8 @@ def apart(tree: PyTree) -> PyTree:
     takes their shape. `jax.lax.optimization_barrier` says so to accelerators, but the CPU drops it
     before it fuses; there a call that may not be inlined does the same.
     """
-    call = xla_metadata_call(lambda x: x, inlineable="false")
-    return jax.lax.platform_dependent(tree, cpu=call, default=jax.lax.optimization_barrier)
+    barrier = jax.lax.optimization_barrier
+    return jax.lax.platform_dependent(tree, cpu=_uninlined() or barrier, default=barrier)
 
 
 def rarely(
@@ -54,3 +51,12 @@ def rarely(
         return jnp.where(needed, compute(*operands), otherwise)
 
     return jax.lax.platform_dependent(needed, operands, otherwise, cpu=loop, default=select)
+
+
+def _uninlined() -> Callable[[PyTree], PyTree] | None:
+    """The identity as a call that stays one; None where JAX has no longer any way to say so."""
+    for place in ("xla_metadata", "scheduling_groups"):  # newer than JAX 0.10, and JAX 0.10
+        with contextlib.suppress(ImportError, AttributeError):
+            module = importlib.import_module(f"jax.experimental.{place}")
+            return module.xla_metadata_call(lambda x: x, inlineable="false")
+    return None
