@@ -34,8 +34,8 @@ def random_action(space: spaces.Space, key: Key, mask: jax.Array | None = None) 
     if isinstance(space, spaces.MultiDiscrete):
         return jax.random.randint(key, space.shape, 0, jnp.array(space.nvec, jnp.int32))
     if isinstance(space, spaces.Box):
-        low = jnp.array(np.where(space.bounded_below, space.low, -1), jnp.float32)
-        high = jnp.array(np.where(space.bounded_above, space.high, 1), jnp.float32)
+        low = np.where(space.bounded_below, space.low.astype(np.float32), -1)
+        high = np.where(space.bounded_above, space.high.astype(np.float32), 1)
         action = jax.random.uniform(key, space.shape, minval=low, maxval=high)
         return action.astype(jax.dtypes.canonicalize_dtype(space.dtype))
     raise ValueError(f"actions are Discrete, MultiDiscrete or Box, got {space}")
