@@ -100,3 +100,11 @@ def test_other_generators_work(impl):
     assert len({int(word) for word in words}) == 3
     assert all(word.dtype == jnp.uint32 and word.shape == () for word in words)
     assert jax.vmap(lambda k: keys.words(k, 2)[1])(keys.spread(key, 6)).shape == (6,)
+
+
+def test_shuffles_are_orders_and_all_alike():
+    some = jax.random.split(jax.random.key(3), 6000)
+    orders = np.asarray(jax.jit(jax.vmap(lambda key: keys.shuffled(key, 3)))(some))
+    assert (np.sort(orders, axis=1) == np.arange(3)).all()
+    counts = np.unique(orders @ np.array([9, 3, 1]), return_counts=True)[1]
+    assert len(counts) == 6 and chisquare(counts).pvalue > 1e-3

@@ -135,7 +135,8 @@ def test_first_ppo_step_is_a_policy_gradient_step(parts):
     adv = (batch.adv - batch.adv.mean()) / (batch.adv.std() + 1e-8)
 
     def surrogate(params):
-        logits = jax.vmap(lambda r: replay(agent, params, r)[0])(batch.rollout)["logits"]
+        inputs = batch.rollout.inputs
+        logits = jax.vmap(lambda x: agent.apply(params, (), x)[0])(inputs)["logits"]
         chosen = jnp.take_along_axis(
             jax.nn.log_softmax(logits), batch.rollout.action[..., None], -1
         )[..., 0]
@@ -154,8 +155,8 @@ def test_ppo_clips_and_standardises(parts):
     eta = ppo.hypers(value_cost=0.0, entropy_cost=0.0, clip=0.2)
     batch = prepared(agent, learner, rollout)
     two = jax.tree.map(lambda x: x[:2], batch)
-    ratio = jnp.array([[2.0], [0.5]])
-    two = two.replace(log_prob=two.log_prob - jnp.log(ratio), adv=jnp.array([[1.0], [3.0]]))
+    ratio = jnp.array([2.0, 0.5])
+    two = two.replace(log_prob=two.log_prob - jnp.log(ratio), adv=jnp.array([1.0, 3.0]))
     loss, metrics = jax.jit(lambda two: ppo.ppo_loss(agent, eta, learner.params, two))(two)
     # min(2 * -1, 1.2 * -1) = -2 and min(0.5 * 1, 0.8 * 1) = 0.5, so the loss is 0.75.
     np.testing.assert_allclose(loss, 0.75, rtol=1e-4)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
+from metarl.ops import keys
 from metarl.ops.distributions import policy
 from metarl.ops.returns import gae
 from metarl.rollout import next_values, replay
@@ -37,7 +38,10 @@ class Hypers(struct.PyTreeNode):
 
 
 class Batch(struct.PyTreeNode):
-    """Rows of experience with what PPO holds constant; leaves `[R, T, ...]`."""
+    """Rows of experience with what PPO holds constant.
+
+    Leaves are `[R, ...]`, single steps, for agents without memory, else `[R, T, ...]`, streams.
+    """
 
     rollout: Rollout
     log_prob: jax.Array  # of the behaviour policy
@@ -104,8 +108,8 @@ def ppo(
             metrics["grad_norm"] = optax.tree.norm(grads)
             return descend(optimizer_, eta.learning_rate, grads, state, params), metrics
 
-        orders = jax.vmap(lambda k: jax.random.permutation(k, size))(jax.random.split(key, epochs))
-        rows = orders.reshape(epochs * minibatches, size // minibatches)
+        rows = jax.vmap(lambda k: keys.shuffled(k, size))(jax.random.split(key, epochs))
+        rows = rows.reshape(epochs * minibatches, size // minibatches)
         (params, state), metrics = jax.lax.scan(step, (params, state), rows)
         return params, state, jax.tree.map(jnp.mean, metrics)
 
@@ -125,16 +129,19 @@ def prepare(agent: Agent, eta: Hypers, params: Params, rollout: Rollout) -> Batc
     batch = Batch(rollout, policy(heads).log_prob(rollout.action), adv, adv + value)
     if jax.tree.leaves(rollout.carry):
         return batch
-    return jax.tree.map(lambda x: x.reshape(-1, 1, *x.shape[2:]), batch)  # [N * T, 1, ...]
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)  # [N * T, ...]
 
 
 def ppo_loss(agent: Agent, eta: Hypers, params: Params, batch: Batch) -> tuple[jax.Array, Metrics]:
-    """The clipped surrogate, squared value error and entropy bonus over rows `[R, T]`.
+    """The clipped surrogate, squared value error and entropy bonus over rows [R] or [R, T].
 
     Advantages are standardised over the minibatch.
     """
-    now = jax.vmap(lambda rollout: replay(agent, params, rollout)[0])(batch.rollout)
-    pi, value = policy(now), now["value"][..., 0]  # [R, T]
+    if jax.tree.leaves(batch.rollout.carry):
+        now = jax.vmap(lambda rollout: replay(agent, params, rollout)[0])(batch.rollout)
+    else:
+        now = jax.vmap(lambda x: agent.apply(params, (), x)[0])(batch.rollout.inputs)
+    pi, value = policy(now), now["value"][..., 0]
     adv = (batch.adv - batch.adv.mean()) / (batch.adv.std() + 1e-8)
     log_ratio = pi.log_prob(batch.rollout.action) - batch.log_prob
     ratio = jnp.exp(log_ratio)
