@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 SETTINGS ?= size=6
-STEPS ?= 1000000
+STEPS ?= 2000000
 
 .PHONY: train test reproduce lint format types bench clean
 
