@@ -44,8 +44,7 @@ def sdist(tmp_path_factory):
 def wheel(sdist, tmp_path_factory):
     """Built from the unpacked sdist, as pip does where there is no wheel."""
     folder = tmp_path_factory.mktemp("unpacked")
-    with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter="data")
+    shutil.unpack_archive(sdist, folder)
     (source,) = folder.iterdir()
     return build(source, "wheel", tmp_path_factory.mktemp("wheel"))
 
