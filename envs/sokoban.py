@@ -16,6 +16,7 @@ import numpy as np
 from flax import struct
 from gymnasium.spaces import Box
 
+from metarl.envs.drawing import tiled
 from metarl.envs.levels.boxoban import load_levels
 from metarl.envs.levels.shipped import default_levels
 from metarl.envs.levels.table import BOX, PLAYER, TARGET, WALL, Levels, LevelTable, draw
@@ -151,9 +152,7 @@ class Sokoban(FourMoves):
     def render(self, state: State, params: Params) -> jax.Array:
         """Sixteen pixels a cell: brick walls, red targets, crates that turn green on a target."""
         del params
-        picture = jnp.asarray(tiles())[self._drawn(state)]  # [H, W, 16, 16, 3]
-        shape = (self.height * picture.shape[2], self.width * picture.shape[3], 3)
-        return picture.transpose(0, 2, 1, 3, 4).reshape(shape)
+        return tiled(self._drawn(state), tiles())
 
     def render_text(self, state: State, params: Params) -> str:
         """The usual signs: `#` wall, `@` player, `$` box, `.` target, `*` and `+` on a target."""
