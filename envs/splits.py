@@ -46,7 +46,7 @@ def side(level: PyTree) -> jax.Array:
 
 
 def fingerprint(tree: PyTree) -> jax.Array:
-    """[] uint32, a hash of every number of a pytree (multiply, xor and shift; not cryptographic)."""
+    """[] uint32, a hash of every number of a pytree: multiply, xor, shift; not cryptographic."""
     total = jnp.uint32(0x9E3779B9)
     for leaf in jax.tree.leaves(tree):
         bits = _bits(leaf).ravel()

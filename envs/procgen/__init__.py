@@ -1,1 +1,1 @@
-"""Procedurally generated games in the spirit of ProcGen (Cobbe et al. 2020), with art of our own."""
+"""Procedurally generated games in the spirit of ProcGen (Cobbe et al. 2020), own art."""
