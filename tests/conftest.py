@@ -4,7 +4,25 @@ import os
 
 import pytest
 
+import metarl
+
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+CHEAP_BRAX = ("brax/inverted_pendulum",)  # another of Brax's compiles for a quarter of a minute
+
+
+def _ids():
+    for name in metarl.registered():
+        slow = name.startswith("brax/") and name not in CHEAP_BRAX
+        yield pytest.param(name, marks=[pytest.mark.slow] if slow else [])
+
+
+@pytest.fixture(params=[*_ids()], scope="module")
+def env_id(request):
+    """Every registered environment in turn; without Brax its own are skipped."""
+    if request.param.startswith("brax/"):
+        pytest.importorskip("brax")
+    return request.param
 
 
 @pytest.fixture(scope="module")

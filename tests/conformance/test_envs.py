@@ -14,11 +14,11 @@ from metarl.testing import check_env, random_action
 SMALL = {"Snake-v0": {"size": 4}}  # what compiles and ends sooner than the default
 
 
-@pytest.fixture(params=metarl.registered(), scope="module")
-def env(request):
-    kwargs = SMALL.get(request.param, {})
-    env = metarl.make(request.param, **kwargs)
-    assert env == metarl.make(request.param, **kwargs)
+@pytest.fixture(scope="module")
+def env(env_id):
+    kwargs = SMALL.get(env_id, {})
+    env = metarl.make(env_id, **kwargs)
+    assert env == metarl.make(env_id, **kwargs)
     return env
 
 
