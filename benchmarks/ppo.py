@@ -46,7 +46,7 @@ def measure(programmes: dict[str, Callable], steps: int, repeats: int) -> list[d
     for name, programme in programmes.items():
         executable, costs[name] = compiled(programme, jax.random.key(0))
         runs[name] = partial(go, executable)
-    times = in_turns(runs, steps, repeats)
+    times = in_turns(runs, dict.fromkeys(runs, steps), repeats)
     return [{"name": name, **costs[name], **times[name]} for name in programmes]
 
 

@@ -23,13 +23,13 @@ def compiled(
 
 
 def in_turns(
-    runs: Mapping[str, Callable[[int], Any]], steps: int, repeats: int
+    runs: Mapping[str, Callable[[int], Any]], steps: Mapping[str, int], repeats: int
 ) -> dict[str, dict[str, Any]]:
     """Steps per second of each run; they alternate, so that a busy machine is busy for all.
 
     Args:
       runs: name -> what to time; it is given the number of the repeat.
-      steps: environment steps in each run.
+      steps: name -> environment steps in each run.
       repeats: how often each is timed, after one warm-up.
 
     Returns:
@@ -42,8 +42,8 @@ def in_turns(
             wall_start, cpu_start = time.perf_counter(), time.process_time()
             jax.block_until_ready(run(repeat))
             if repeat:
-                cpu[name].append(steps / (time.process_time() - cpu_start))
-                wall[name].append(steps / (time.perf_counter() - wall_start))
+                cpu[name].append(steps[name] / (time.process_time() - cpu_start))
+                wall[name].append(steps[name] / (time.perf_counter() - wall_start))
     return {
         name: {
             "steps_per_cpu_s": round(statistics.median(cpu[name])),
