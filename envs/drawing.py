@@ -48,3 +48,36 @@ def layered(
     atlas[:, -1, :] = atlas[:, -1, :] * 0.8
     atlas[:, :, -1] = atlas[:, :, -1] * 0.8
     return tiled(top, atlas)
+
+
+def disc(
+    picture: jax.Array, centre: jax.Array, radius: jax.Array | float, colour: Colour
+) -> jax.Array:
+    """`picture` [H, W, 3] uint8 with a disc in it.
+
+    Args:
+      picture: what lies below.
+      centre: [2] row and column, in pixels.
+      radius: in pixels.
+      colour: of the disc.
+    """
+    return line(picture, centre, centre, radius, colour)
+
+
+def line(
+    picture: jax.Array, start: jax.Array, end: jax.Array, radius: jax.Array | float, colour: Colour
+) -> jax.Array:
+    """`picture` [H, W, 3] uint8 with a straight line in it, round at both ends.
+
+    Args:
+      picture: what lies below.
+      start, end: [2] row and column, in pixels.
+      radius: half the width, in pixels.
+      colour: of the line.
+    """
+    pixel = jnp.moveaxis(jnp.indices(picture.shape[:2]), 0, -1) - start  # [H, W, 2]
+    along = end - start
+    share = (pixel @ along) / jnp.maximum(along @ along, 1e-6)
+    away = pixel - jnp.clip(share, 0, 1)[..., None] * along
+    inside = jnp.sum(away**2, axis=-1) <= radius**2
+    return jnp.where(inside[..., None], jnp.array(colour, jnp.uint8), picture)

@@ -1,6 +1,7 @@
 """Spaces that several environments share."""
 
-from gymnasium.spaces import Discrete
+import numpy as np
+from gymnasium.spaces import Discrete, MultiDiscrete
 
 
 class FourMoves:
@@ -15,3 +16,13 @@ class FourMoves:
     def action_space(self) -> Discrete:
         """Up, right, down, left."""
         return Discrete(4)
+
+
+def coordinate_space(size: int, count: int, *more: int) -> MultiDiscrete:
+    """Row and column of `count` cells of a grid, then `more` numbers, each below its entry.
+
+    Agents read it one-hot. The type is the smallest of uint8, uint16 and int32 that holds it.
+    """
+    bounds = [*[size] * (2 * count), *more]
+    dtype = np.uint8 if max(bounds) <= 2**8 else np.uint16 if max(bounds) <= 2**16 else np.int32
+    return MultiDiscrete(bounds, dtype=dtype)

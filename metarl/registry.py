@@ -17,7 +17,9 @@ ENTRY_POINT_GROUP = "metarl.envs"
 
 _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "Bandit-v0": ("metarl.envs.bandit:Bandit", {}),
+    "DiscountingChain-v0": ("metarl.envs.discounting_chain:DiscountingChain", {}),
     "GridWorld-v0": ("metarl.envs.gridworld:GridWorld", {}),
+    "Navigation-v0": ("metarl.envs.navigation:Navigation", {}),
     "ProbeAction-v0": ("metarl.envs.probe:Probe", {}),
     "ProbeDelay-v0": ("metarl.envs.probe:Probe", {"length": 5}),
     "ProbeDiscount-v0": ("metarl.envs.probe:Probe", {"choices": 1, "length": 3}),
@@ -25,6 +27,8 @@ _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "ProbeValue-v0": ("metarl.envs.probe:Probe", {"choices": 1}),
     "Snake-v0": ("metarl.envs.snake:Snake", {}),
     "Sokoban-v0": ("metarl.envs.sokoban:Sokoban", {}),
+    "TwoColours-v0": ("metarl.envs.two_colours:TwoColours", {}),
+    "TwoColoursEpisodic-v0": ("metarl.envs.two_colours:TwoColours", {"horizon": 16}),
 }
 
 AGENTS = {

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax.extend.random import threefry_2x32
-from scipy.stats import chisquare
+from scipy.stats import chisquare, kstest, norm
 
 from metarl.ops import keys
 
@@ -108,3 +108,13 @@ def test_shuffles_are_orders_and_all_alike():
     assert (np.sort(orders, axis=1) == np.arange(3)).all()
     counts = np.unique(orders @ np.array([9, 3, 1]), return_counts=True)[1]
     assert len(counts) == 6 and chisquare(counts).pvalue > 1e-3
+
+
+def test_units_and_normals_have_their_distributions(drawn):
+    words = jnp.asarray(drawn[0])
+    units, normals = np.asarray(jax.jit(keys.unit)(words)), np.asarray(jax.jit(keys.normal)(words))
+    assert units.dtype == normals.dtype == np.float32
+    assert kstest(units, "uniform").pvalue > 1e-3 and kstest(normals, "norm").pvalue > 1e-3
+    ends = jnp.array([0, 2**32 - 1], jnp.uint32)
+    assert keys.unit(ends).tolist() == [0, 1 - 2**-24]
+    np.testing.assert_allclose(keys.normal(ends), norm.ppf([2**-24, 1 - 2**-24]), rtol=1e-3)

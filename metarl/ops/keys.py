@@ -84,6 +84,20 @@ def below(word: jax.Array, bound: jax.Array | int) -> jax.Array:
     return (high * over + (product >> 16) + ((low * over) >> 16) + carry).astype(jnp.int32)
 
 
+def unit(word: jax.Array) -> jax.Array:
+    """A uniform float32 in `[0, 1)` from a random word: one of 2**24 equal steps."""
+    return (word >> 8).astype(jnp.float32) * jnp.float32(2**-24)
+
+
+def normal(word: jax.Array) -> jax.Array:
+    """A standard normal float32 from a random word, by the inverse distribution function.
+
+    It takes 2**23 values, none beyond 5.3 either way.
+    """
+    centred = ((word >> 9).astype(jnp.float32) + 0.5) * jnp.float32(2**-22) - 1
+    return jnp.float32(2**0.5) * jax.lax.erf_inv(centred)
+
+
 def threefry(key0: jax.Array, key1: jax.Array, counter: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Threefry-2x32 with 20 rounds of the block `(0, counter)` (Salmon et al. 2011).
 
