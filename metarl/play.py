@@ -22,6 +22,7 @@ from metarl.types import Agent, Environment, Key, Params, PyTree, TimeStep
 
 ARROWS = {"\x1b[A": 0, "\x1b[C": 1, "\x1b[B": 2, "\x1b[D": 3}  # up, right, down, left
 LETTERS = {"w": 0, "d": 1, "s": 2, "a": 3}
+_FOUR = (0, 1, 2, 3)  # the actions of these, unless an environment's `arrows` says otherwise
 QUIT, SKIP = "quit", "skip"
 
 
@@ -187,26 +188,29 @@ def _action(game: _Game, terminal: Terminal, fps: float) -> Any:
         key = terminal.key()
         if key in ("q", "\x04"):
             return None
-        action = _meaning(key or "", game.env.num_actions)  # type: ignore[attr-defined]
+        action = _meaning(key or "", game.env)
         if action is not None:
             return np.int32(action)
 
 
-def _meaning(key: str, actions: int) -> int | None:
+def _meaning(key: str, env: Any) -> int | None:
     """The action of a key: arrows and WASD where there are at least four, digits always."""
-    moves = {**ARROWS, **LETTERS} if actions >= 4 else {}
-    action = moves.get(key.lower() if len(key) == 1 else key)
+    moves = {**ARROWS, **LETTERS} if env.num_actions >= 4 else {}
+    place = moves.get(key.lower() if len(key) == 1 else key)
+    action = None if place is None else getattr(env, "arrows", _FOUR)[place]
     if action is None and key.isdecimal():
         action = int(key)
-    return action if action is not None and action < actions else None
+    return action if action is not None and action < env.num_actions else None
 
 
 def _help(game: _Game) -> str:
     if game.player:
         return "q quits"
     actions = game.env.num_actions  # type: ignore[attr-defined]
-    keys = "arrows or WASD" if actions == 4 else f"keys 0..{min(actions, 10) - 1}"
-    return f"{keys}, q quits"
+    digits = f"0..{min(actions, 10) - 1}"
+    if hasattr(game.env, "arrows"):
+        return f"arrows or WASD or {digits}, q quits"
+    return f"{'arrows or WASD' if actions == 4 else 'keys ' + digits}, q quits"
 
 
 def setting(

@@ -25,6 +25,7 @@ _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "ProbeDiscount-v0": ("metarl.envs.probe:Probe", {"choices": 1, "length": 3}),
     "ProbeMemory-v0": ("metarl.envs.probe:Probe", {"length": 4, "answer": "last", "hide": True}),
     "ProbeValue-v0": ("metarl.envs.probe:Probe", {"choices": 1}),
+    "ProcMaze-v0": ("metarl.envs.procgen.maze:Maze", {}),
     "Snake-v0": ("metarl.envs.snake:Snake", {}),
     "Sokoban-v0": ("metarl.envs.sokoban:Sokoban", {}),
     "TwoColours-v0": ("metarl.envs.two_colours:TwoColours", {}),

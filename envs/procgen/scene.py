@@ -1,0 +1,175 @@
+"""What a game shows, as a scene of tiles and sprites, and the two ways to see it: planes, pixels.
+
+A world is a grid of cells, each with one tile; sprites lie above it at any position, in units of
+cells, rows downwards. A view is a square of `span` cells whose corner may lie anywhere, so that it
+can follow the player. Kind 0 is empty ground; the others are a game's own.
+"""
+
+from collections.abc import Mapping, Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from metarl.envs.drawing import Colour, tile
+from metarl.ops.control import apart
+
+TEXTURE = 8  # pixels of a side of a tile's picture
+_BAR = 0xFF5ADCFA  # a light yellow
+_OPAQUE = 0xFEFFFFFF  # words of opaque pixels are larger: the opacity is the highest byte
+
+
+class Sprites(struct.PyTreeNode):
+    """`M` things that may lie between cells; later ones above earlier ones."""
+
+    row: jax.Array  # [M] float32, of the centre: 0.5 is the middle of the first row of cells
+    column: jax.Array  # [M] float32
+    size: jax.Array  # [M] float32, side in cells
+    kind: jax.Array  # [M] uint8, 0: not there
+
+
+class Scene(struct.PyTreeNode):
+    """One moment of a game and the part of it that is seen."""
+
+    tiles: jax.Array  # [H, W] uint8, the kind of every cell of the world
+    top: jax.Array  # [] float32, row of the view's upper edge
+    left: jax.Array  # [] float32, column of the view's left edge
+    sprites: Sprites | None = None
+    gauges: jax.Array | None = None  # [E] float32 in 0..1, what a player knows besides
+    span: int = struct.field(pytree_node=False, default=1)  # cells of a side of the view
+    outside: int = struct.field(pytree_node=False, default=0)  # the kind beyond the world's edge
+
+
+def whole(tiles: jax.Array, **rest: jax.Array | Sprites | None) -> Scene:
+    """A view of the whole world, which is square."""
+    return Scene(tiles, jnp.float32(0), jnp.float32(0), span=tiles.shape[0], **rest)
+
+
+def centred(
+    tiles: jax.Array, row: jax.Array, column: jax.Array, *, radius: int, outside: int, **rest
+) -> Scene:
+    """A view of `radius` cells to all sides of the cell whose centre is at `row` and `column`."""
+    top, left = (jnp.asarray(x, jnp.float32) - (radius + 0.5) for x in (row, column))
+    return Scene(tiles, top, left, span=2 * radius + 1, outside=outside, **rest)
+
+
+def kinds_seen(scene: Scene) -> jax.Array:
+    """[span, span] uint8, the tile at the centre of every cell of the view; without sprites."""
+    if scene.tiles.shape == (scene.span, scene.span):
+        return scene.tiles
+    rows, columns = (
+        jnp.floor(edge + 0.5).astype(jnp.int32) + jnp.arange(scene.span)
+        for edge in (scene.top, scene.left)
+    )
+    return _at(scene, rows, columns)
+
+
+def planes(scene: Scene, kinds: int) -> jax.Array:
+    """[kinds - 1 + E, span, span] uint8: where each kind but 0 is, 0 or 1, then gauges, 0 to 255.
+
+    A sprite marks every cell whose centre it covers, and at least the one its own centre is in.
+    """
+    scene = apart(scene)
+    seen = kinds_seen(scene)
+    kind = jnp.arange(1, kinds, dtype=jnp.uint8)
+    marks = seen == kind[:, None, None]  # [K - 1, span, span]
+    if scene.sprites is not None:
+        s = scene.sprites
+        rows, columns = (
+            _covered(x - edge, s.size, scene.span)
+            for x, edge in ((s.row, scene.top), (s.column, scene.left))
+        )  # [M, span] each
+        of_kind = (s.kind[:, None] == kind).astype(jnp.float32)  # [M, K - 1]
+        marks |= jnp.einsum("mk,mr,mc->krc", of_kind, rows, columns) > 0
+    marks = marks.astype(jnp.uint8)
+    if scene.gauges is None:
+        return marks
+    level = jnp.round(jnp.clip(scene.gauges, 0, 1) * 255).astype(jnp.uint8)
+    shape = (level.shape[0], scene.span, scene.span)
+    return jnp.concatenate([marks, jnp.broadcast_to(level[:, None, None], shape)])
+
+
+def picture(scene: Scene, atlas: np.ndarray, pixels: int = 64) -> jax.Array:
+    """[3, pixels, pixels] uint8: tiles, then sprites, then gauges as bars along the lower edge.
+
+    Args:
+      scene: what to show.
+      atlas: [K, 8, 8, 4] uint8, a picture of every kind with its opacity, 0 or 255.
+      pixels: side of the picture.
+    """
+    scene = apart(scene)
+    # A pixel is one word, so that it is looked up and chosen once and not for every colour.
+    textures = jnp.asarray(np.ascontiguousarray(atlas).view(np.uint32).ravel())
+    steps = (np.arange(pixels, dtype=np.float32) + 0.5) * (scene.span / pixels)
+    rows, columns = scene.top + steps, scene.left + steps  # [pixels], in cells of the world
+    cell = [jnp.floor(x).astype(jnp.int32) for x in (rows, columns)]
+    texel = _texel(rows - cell[0])[:, None] * TEXTURE + _texel(columns - cell[1])[None, :]
+    shown = textures[apart(_at(scene, *cell)).astype(jnp.int32) * TEXTURE**2 + texel]
+    image = jnp.where(shown > jnp.uint32(_OPAQUE), shown, textures[texel])
+    if scene.sprites is not None:
+
+        def draw(image: jax.Array, sprite: Sprites) -> tuple[jax.Array, None]:
+            row = (rows - sprite.row) / sprite.size + 0.5
+            column = (columns - sprite.column) / sprite.size + 0.5
+            here = ((row >= 0) & (row < 1))[:, None] & ((column >= 0) & (column < 1))[None, :]
+            texel = _texel(row)[:, None] * TEXTURE + _texel(column)[None, :]
+            shown = textures[sprite.kind.astype(jnp.int32) * TEXTURE**2 + texel]
+            return jnp.where(
+                here & (shown > jnp.uint32(_OPAQUE)) & (sprite.kind > 0), shown, image
+            ), None
+
+        image = jax.lax.scan(draw, image, scene.sprites)[0]
+    if scene.gauges is not None:
+        image = _bars(image, scene.gauges, pixels)
+    return jnp.stack([(apart(image) >> shift).astype(jnp.uint8) for shift in (0, 8, 16)])
+
+
+def atlas_of(
+    art: Sequence[str], colours: Mapping[str, Colour], *, ground: Colour = (38, 42, 50)
+) -> np.ndarray:
+    """[K, 8, 8, 4] uint8 from one drawing of 8 by 8 signs a kind, empty ground first.
+
+    `.` is transparent; of the ground it is the colour `ground`.
+
+    Raises:
+      ValueError: a drawing of another size, or a sign without a colour.
+    """
+    pictures = []
+    for drawing in art:
+        colour = tile(drawing, {".": ground, **colours})
+        if colour.shape != (TEXTURE, TEXTURE, 3):
+            raise ValueError(f"a tile has {TEXTURE} rows of {TEXTURE} signs, not {colour.shape}")
+        opaque = np.array([[255 * (sign != ".") for sign in row] for row in drawing.split()])
+        pictures.append(np.concatenate([colour, opaque[..., None].astype(np.uint8)], axis=-1))
+    return np.stack(pictures)
+
+
+def _at(scene: Scene, rows: jax.Array, columns: jax.Array) -> jax.Array:
+    """[R, C] uint8, the tiles at rows [R] and columns [C]; beyond the world the kind `outside`."""
+    height, width = scene.tiles.shape
+    inside = ((rows >= 0) & (rows < height))[:, None] & ((columns >= 0) & (columns < width))
+    strip = scene.tiles[jnp.clip(rows, 0, height - 1)]  # whole rows are plain copies
+    return jnp.where(inside, strip[:, jnp.clip(columns, 0, width - 1)], jnp.uint8(scene.outside))
+
+
+def _covered(centre: jax.Array, size: jax.Array, span: int) -> jax.Array:
+    """[M, span] float32, 1 where a sprite lies along one axis; `centre` is from the view's edge."""
+    cells = jnp.arange(span)
+    distance = jnp.abs(cells + 0.5 - centre[:, None])
+    own = jnp.floor(centre)[:, None] == cells
+    return (own | (distance < size[:, None] / 2)).astype(jnp.float32)
+
+
+def _texel(fraction: jax.Array) -> jax.Array:
+    return jnp.clip((fraction * TEXTURE).astype(jnp.int32), 0, TEXTURE - 1)
+
+
+def _bars(image: jax.Array, gauges: jax.Array, pixels: int) -> jax.Array:
+    """Two rows of pixels a gauge, the first lowest, as long as they are full."""
+    thick = max(pixels // 32, 1)
+    row, column = jnp.arange(pixels)[:, None], jnp.arange(pixels)[None, :]
+    number = (pixels - 1 - row) // thick  # which gauge a row of pixels belongs to
+    level = gauges[jnp.clip(number, 0, gauges.shape[0] - 1)]
+    full = (number < gauges.shape[0]) & (column < level * pixels)
+    return jnp.where(full, jnp.uint32(_BAR), image)
