@@ -50,7 +50,7 @@ def kruskal(key: Key, world: int, size: jax.Array) -> jax.Array:
     down = fallen[side * (side - 1) :].reshape(side - 1, side)
     free = free.at[::2, 1::2].set(across).at[1::2, ::2].set(down)
     corner = (world - size) // 2
-    return ~jnp.roll(free, (corner, corner), axis=(0, 1))
+    return ~jnp.roll(jnp.roll(free, corner, axis=0), corner, axis=1)
 
 
 def odd_size(word: jax.Array, least: int, most: int) -> jax.Array:

@@ -6,6 +6,7 @@ can follow the player. Kind 0 is empty ground; the others are a game's own.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -41,13 +42,13 @@ class Scene(struct.PyTreeNode):
     outside: int = struct.field(pytree_node=False, default=0)  # the kind beyond the world's edge
 
 
-def whole(tiles: jax.Array, **rest: jax.Array | Sprites | None) -> Scene:
+def whole(tiles: jax.Array, **rest: Any) -> Scene:
     """A view of the whole world, which is square."""
     return Scene(tiles, jnp.float32(0), jnp.float32(0), span=tiles.shape[0], **rest)
 
 
 def centred(
-    tiles: jax.Array, row: jax.Array, column: jax.Array, *, radius: int, outside: int, **rest
+    tiles: jax.Array, row: jax.Array, column: jax.Array, *, radius: int, outside: int, **rest: Any
 ) -> Scene:
     """A view of `radius` cells to all sides of the cell whose centre is at `row` and `column`."""
     top, left = (jnp.asarray(x, jnp.float32) - (radius + 0.5) for x in (row, column))
