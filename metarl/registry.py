@@ -18,6 +18,7 @@ ENTRY_POINT_GROUP = "metarl.envs"
 _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "Bandit-v0": ("metarl.envs.bandit:Bandit", {}),
     "DiscountingChain-v0": ("metarl.envs.discounting_chain:DiscountingChain", {}),
+    "GaussianBandit-v0": ("metarl.envs.bandit:GaussianBandit", {}),
     "GridWorld-v0": ("metarl.envs.gridworld:GridWorld", {}),
     "Navigation-v0": ("metarl.envs.navigation:Navigation", {}),
     "ProbeAction-v0": ("metarl.envs.probe:Probe", {}),
@@ -28,6 +29,7 @@ _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "ProcMaze-v0": ("metarl.envs.procgen.maze:Maze", {}),
     "Snake-v0": ("metarl.envs.snake:Snake", {}),
     "Sokoban-v0": ("metarl.envs.sokoban:Sokoban", {}),
+    "TabularMDP-v0": ("metarl.envs.tabular:TabularMDP", {}),
     "TwoColours-v0": ("metarl.envs.two_colours:TwoColours", {}),
     "TwoColoursEpisodic-v0": ("metarl.envs.two_colours:TwoColours", {"horizon": 16}),
 }

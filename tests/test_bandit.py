@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scipy.stats import kstest
 
 import metarl
 from metarl.envs.bandit import Bandit, Params
@@ -58,3 +59,31 @@ def test_pictures_show_the_arms():
 def test_a_bandit_without_arms_is_refused():
     with pytest.raises(ValueError, match="at least 1, got 0"):
         metarl.make("Bandit-v0", num_actions=0)
+
+
+def test_gaussian_arms_pay_around_their_means():
+    env = metarl.make("GaussianBandit-v0", num_actions=3)
+    params = env.default_params().replace(noise=jnp.float32(2))
+    state, _ = env.reset(jax.random.key(0), params)
+    many = jax.random.split(jax.random.key(1), 4000)
+    pull = jax.jit(jax.vmap(env.step, in_axes=(0, None, None, None)))
+    for arm, mean in ((0, -1), (1, 0), (7, 1)):
+        rewards = pull(many, state, jnp.int32(arm), params)[1].reward
+        assert abs(rewards.mean() - mean) < 4 * 2 / np.sqrt(4000)
+        assert abs(rewards.std() / 2 - 1) < 0.05
+
+
+@pytest.mark.parametrize(
+    "name, distribution", [("Bandit-v0", "uniform"), ("GaussianBandit-v0", "norm")]
+)
+def test_sampled_arms(name, distribution):
+    env = metarl.make(name)
+    many, tasks = jax.random.split(jax.random.key(0), 1000), {}
+    for split in ("train", "heldout", None):
+        sample = jax.jit(jax.vmap(lambda key, split=split: env.sample_params(key, split)))
+        arms = np.asarray(sample(many).arms)
+        assert kstest(arms.ravel(), distribution).pvalue > 1e-3
+        tasks[split] = set(map(tuple, arms.tolist()))
+    assert not tasks["train"] & tasks["heldout"]
+    with pytest.raises(ValueError, match="split must be one of"):
+        env.sample_params(many[0], "test")

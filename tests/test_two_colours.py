@@ -42,6 +42,11 @@ def played(env):
     return jax.device_get(jax.jit(jax.vmap(lambda key: scan(env, params, key, STEPS)))(keys))
 
 
+def state_of(*cells, time=0):
+    agent, first, second = map(jnp.int32, cells)
+    return State(agent, first, second, jnp.int32(time))
+
+
 def moved(cell, action):
     row, column = cell // SIZE + (-1, 0, 1, 0)[action], cell % SIZE + (0, 1, 0, -1)[action]
     return SIZE * row + column if 0 <= row < SIZE and 0 <= column < SIZE else cell
@@ -70,7 +75,7 @@ def test_every_step_follows_the_rules(played):
 
 def test_a_touched_object_goes_to_every_free_cell_alike(played):
     states, _, _ = played
-    places = Counter()
+    places: Counter[int] = Counter()
     for moving, other in ((states.first, states.second), (states.second, states.first)):
         n, t = np.nonzero(moving[:, 1:] != moving[:, :-1])
         for agent, still, new in zip(
@@ -103,7 +108,7 @@ def test_agents_read_the_published_thirty_numbers():
         100_000,
         2**31 - 1,
     )
-    state = State(*(jnp.int32(cell) for cell in (7, 0, 24)), jnp.int32(0))
+    state = state_of(7, 0, 24, time=0)
     flat = flatten(space, env.observe(state, params)[0])
     assert flat.nonzero()[0].tolist() == [1, 5 + 2, 10, 15, 20 + 4, 25 + 4]
 
@@ -115,7 +120,7 @@ def test_episodes_terminate_at_the_horizon_and_show_the_time():
     _, ts, _ = jax.jit(lambda key: scan(env, params, key, 18))(jax.random.key(0))
     assert ts.terminated.tolist() == [t >= 15 for t in range(18)] and not ts.truncated.any()
     assert ts.obs[:, 6].tolist() == [*range(1, 16), 15, 15, 15]
-    on_second = State(*(jnp.int32(cell) for cell in (5, 24, 6)), jnp.int32(0))
+    on_second = state_of(5, 24, 6, time=0)
     for lived, reward in ((6399, -1), (6400, 1), (12_799, 1), (12_800, -1)):
         after = env.step(
             jax.random.key(0), on_second, jnp.int32(1), params.replace(lived=jnp.int32(lived))
@@ -140,7 +145,7 @@ def test_sampled_lives_start_anywhere_in_two_periods(name, step):
 
 def test_it_can_be_looked_at(env):
     params = env.default_params().replace(flip_period=jnp.int32(2))
-    state = State(*(jnp.int32(cell) for cell in (4, 0, 8)), jnp.int32(1))
+    state = state_of(4, 0, 8, time=1)
     assert env.render_text(state, params) == "+..\n.A.\n..-"
     assert env.render_text(state.replace(time=jnp.int32(2)), params) == "-..\n.A.\n..+"
     picture = np.asarray(jax.jit(env.render)(state, params))
