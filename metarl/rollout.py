@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from metarl.ops import keys
+from metarl.ops.sampling import no_action
 from metarl.types import (
     Agent,
     AgentInput,
@@ -142,9 +143,7 @@ def vectorize(env: Environment, num_envs: int, reset: Reset = fresh) -> VectorEn
 
 def first_inputs(env: Environment, ts: TimeStep) -> AgentInput:
     """What an agent sees at the start of its life: no action and no reward yet."""
-    space = env.action_space
-    dtype = jnp.int32 if space.dtype == "int64" else space.dtype
-    zero = jnp.zeros(space.shape or (), dtype)
+    zero = no_action(env.action_space)
     return AgentInput(ts.obs, zero, jnp.float32(0), jnp.bool_(True), ts.action_mask)
 
 

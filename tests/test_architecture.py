@@ -15,7 +15,7 @@ LAYERS = [  # a module imports from its own folder and from the layers above it
     {"ops"},
     {"nets"},
     {"rollout"},
-    {"envs", "agents"},
+    {"envs", "agents", "wrappers"},
     {"rules"},
     {"inner"},
     {"meta", "curriculum"},

@@ -5,8 +5,8 @@ from typing import Any
 
 import jax
 
+from metarl.ops.sampling import random_action
 from metarl.testing import behaviour, shapes
-from metarl.testing.behaviour import random_action
 from metarl.types import PyTree
 
 __all__ = ["ContractError", "check_env", "random_action"]

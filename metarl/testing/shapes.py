@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium import spaces
 
-from metarl.testing.behaviour import random_action
+from metarl.ops.sampling import random_action
 from metarl.testing.compare import differences, kind, leaves
 from metarl.types import PyTree, TimeStep
 
