@@ -133,7 +133,7 @@ def vectorize(env: Environment, num_envs: int, reset: Reset = fresh) -> VectorEn
         starts, obs, mask = state.starts, ts.obs, ts.action_mask
         if not isinstance(reset, Never):
             start_state, shown, starts = reset.draw(env, starts, reset_key, params, num_envs)
-            env_state = _where(ts.last, start_state, env_state)
+            env_state = where(ts.last, start_state, env_state)
             obs, mask = _view(env, env_state, params, ts, shown)
         inputs = AgentInput(obs, actions, ts.reward, ts.last, mask)
         return VectorState(env_state, inputs, starts), ts
@@ -206,10 +206,10 @@ def _view(env: Any, state: PyTree, params: PyTree, ts: TimeStep, shown: PyTree) 
     """Observations and masks after the reset, [N, ...]."""
     if hasattr(env, "observe"):
         return jax.vmap(env.observe, in_axes=(0, None))(state, params)
-    return _where(ts.last, shown, (ts.obs, ts.action_mask))
+    return where(ts.last, shown, (ts.obs, ts.action_mask))
 
 
-def _where(condition: jax.Array, a: PyTree, b: PyTree) -> PyTree:
+def where(condition: jax.Array, a: PyTree, b: PyTree) -> PyTree:
     """Rows of `a` where `condition` [N], else rows of `b`."""
 
     def pick(x: jax.Array, y: jax.Array) -> jax.Array:

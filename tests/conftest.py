@@ -42,3 +42,80 @@ def compile_once(tmp_path_factory):
         yield
     for name, value in before.items():
         jax.config.update(name, value)
+
+
+@pytest.fixture(scope="module")
+def countdown():
+    """`Countdown-v0`, a small environment with all that a Gymnasium client may meet.
+
+    Observations are a dict, entries of info of several kinds, some steps random, actions masked.
+    It terminates when `left` reaches 0 and is truncated after `max_steps`.
+    """
+    from dataclasses import dataclass
+
+    import gymnasium
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    from flax import struct
+    from gymnasium.spaces import Box, Dict, Discrete
+
+    import metarl.gym
+    from metarl import registry
+    from metarl.types import TimeStep
+
+    class Params(struct.PyTreeNode):
+        max_steps: jax.Array
+        bonus: jax.Array
+
+    class State(struct.PyTreeNode):
+        left: jax.Array
+        time: jax.Array
+        noise: jax.Array
+
+    @dataclass(frozen=True)
+    class Countdown:
+        most: int = 4
+        num_actions = 2
+
+        @property
+        def action_space(self):
+            return Discrete(2)
+
+        @property
+        def observation_space(self):
+            noise = Box(0, 255, (2,), np.uint8)
+            return Dict(left=Discrete(self.most + 1), noise=noise)
+
+        def default_params(self):
+            return Params(jnp.int32(3), jnp.float32(0.5))
+
+        def reset(self, key, params):
+            left_key, noise_key = jax.random.split(key)
+            left = jax.random.randint(left_key, (), 1, self.most + 1)
+            state = State(left, jnp.int32(0), jax.random.bits(noise_key, (2,), jnp.uint8))
+            return state, self._show(state, jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+
+        def step(self, key, state, action, params):
+            left = jnp.maximum(state.left - jnp.clip(action, 0, 1), 0)
+            state = State(left, state.time + 1, jax.random.bits(key, (2,), jnp.uint8))
+            done = left == 0
+            reward = action * params.bonus
+            return state, self._show(state, reward, done, ~done & (state.time >= params.max_steps))
+
+        def render(self, state, params):
+            return jnp.full((4, 6, 3), 10 * state.left, jnp.uint8)
+
+        def render_text(self, state, params):
+            return f"{state.left} left"
+
+        def _show(self, state, reward, terminated, truncated):
+            info = {"time": state.time, "odd": state.left % 2 == 1, "twice": state.noise / 2.0}
+            mask = jnp.array([True, True]).at[1].set(state.left > 2)
+            obs = {"left": state.left, "noise": state.noise}
+            return TimeStep(obs, reward, terminated, truncated, mask, info)
+
+    metarl.register("Countdown-v0", Countdown)
+    metarl.gym.register_all()
+    yield Countdown
+    del registry._REGISTRY["Countdown-v0"], gymnasium.registry["metarl/Countdown-v0"]

@@ -1,17 +1,23 @@
 """What every registered environment inherits: the contract, an end, and one compilation in all."""
 
-import copy
+import re
+import warnings
 from functools import partial
 from typing import Any
 
-import jax
+import gymnasium
 import jax.numpy as jnp
+import numpy as np
 import pytest
+from gymnasium.utils.env_checker import check_env as gymnasium_check
 
 import metarl
-from metarl.testing import check_env, random_action
+import metarl.gym.env
+from metarl.gym import gym_id
+from metarl.testing import check_env
 
 SMALL = {"Snake-v0": {"size": 4}}  # what compiles and ends sooner than the default
+HARMLESS = "is (-)?infinity|symmetric and normalized space"  # said of spaces, and true of the task
 
 
 @pytest.fixture(scope="module")
@@ -33,14 +39,23 @@ def test_contract(env, params):
     check_env(env, params, steps=64)
 
 
-def test_an_episode_ends_and_nothing_compiles_twice(env, params):
-    step: Any = jax.jit(lambda env, *args: env.step(*args), static_argnums=0)
-    draw = jax.jit(partial(random_action, env.action_space))
-    state, ts = jax.jit(env.reset)(jax.random.key(0), params)
-    for key in jax.random.split(jax.random.key(1), 64):
-        twin = copy.deepcopy(env)  # equal environments share one programme
-        state, ts = step(twin, key, state, draw(key, ts.action_mask), params)
-        if ts.last:
+def test_gymnasium_accepts_it_an_episode_ends_and_nothing_compiles_twice(env_id, env, params):
+    advance: Any = metarl.gym.env.advance
+    before = advance._cache_size()
+    make = partial(gymnasium.make, gym_id(env_id), params=params, **SMALL.get(env_id, {}))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        gym_env: Any = make().unwrapped
+        gymnasium_check(gym_env)
+    told = [str(warning.message) for warning in caught]
+    assert not [text for text in told if not re.search(HARMLESS, text)]
+    assert make().unwrapped.env == env
+    gym_env.action_space.seed(0)
+    _, info = gym_env.reset(seed=0)
+    for _ in range(64):
+        mask = {"mask": info["action_mask"].astype(np.int8)} if "action_mask" in info else {}
+        *_, terminated, truncated, info = gym_env.step(gym_env.action_space.sample(**mask))
+        if terminated or truncated:
             break
-    assert ts.last
-    assert step._cache_size() == 1
+    assert terminated or truncated
+    assert advance._cache_size() - before <= 1  # equal environments share one programme
