@@ -17,6 +17,8 @@ ENTRY_POINT_GROUP = "metarl.envs"
 
 _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "Bandit-v0": ("metarl.envs.bandit:Bandit", {}),
+    "DarkKeyToDoor-v0": ("metarl.envs.key_to_door:KeyToDoor", {}),
+    "DarkRoom-v0": ("metarl.envs.key_to_door:KeyToDoor", {"locked": False}),
     "DiscountingChain-v0": ("metarl.envs.discounting_chain:DiscountingChain", {}),
     "GaussianBandit-v0": ("metarl.envs.bandit:GaussianBandit", {}),
     "GridWorld-v0": ("metarl.envs.gridworld:GridWorld", {}),
@@ -29,6 +31,7 @@ _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "ProcMaze-v0": ("metarl.envs.procgen.maze:Maze", {}),
     "Snake-v0": ("metarl.envs.snake:Snake", {}),
     "Sokoban-v0": ("metarl.envs.sokoban:Sokoban", {}),
+    "TMaze-v0": ("metarl.envs.t_maze:TMaze", {}),
     "TabularMDP-v0": ("metarl.envs.tabular:TabularMDP", {}),
     "TwoColours-v0": ("metarl.envs.two_colours:TwoColours", {}),
     "TwoColoursEpisodic-v0": ("metarl.envs.two_colours:TwoColours", {"horizon": 16}),
