@@ -17,8 +17,10 @@ ENTRY_POINT_GROUP = "metarl.envs"
 
 _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "Bandit-v0": ("metarl.envs.bandit:Bandit", {}),
+    "Catch-v0": ("metarl.envs.catch:Catch", {}),
     "DarkKeyToDoor-v0": ("metarl.envs.key_to_door:KeyToDoor", {}),
     "DarkRoom-v0": ("metarl.envs.key_to_door:KeyToDoor", {"locked": False}),
+    "DeepSea-v0": ("metarl.envs.deep_sea:DeepSea", {}),
     "DiscountingChain-v0": ("metarl.envs.discounting_chain:DiscountingChain", {}),
     "GaussianBandit-v0": ("metarl.envs.bandit:GaussianBandit", {}),
     "GridWorld-v0": ("metarl.envs.gridworld:GridWorld", {}),
@@ -35,6 +37,7 @@ _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "TabularMDP-v0": ("metarl.envs.tabular:TabularMDP", {}),
     "TwoColours-v0": ("metarl.envs.two_colours:TwoColours", {}),
     "TwoColoursEpisodic-v0": ("metarl.envs.two_colours:TwoColours", {"horizon": 16}),
+    "Umbrella-v0": ("metarl.envs.umbrella:Umbrella", {}),
 }
 
 AGENTS = {
