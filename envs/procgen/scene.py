@@ -72,18 +72,9 @@ def planes(scene: Scene, kinds: int) -> jax.Array:
     A sprite marks every cell whose centre it covers, and at least the one its own centre is in.
     """
     scene = apart(scene)
-    seen = kinds_seen(scene)
-    kind = jnp.arange(1, kinds, dtype=jnp.uint8)
-    marks = seen == kind[:, None, None]  # [K - 1, span, span]
-    if scene.sprites is not None:
-        s = scene.sprites
-        rows, columns = (
-            _covered(x - edge, s.size, scene.span)
-            for x, edge in ((s.row, scene.top), (s.column, scene.left))
-        )  # [M, span] each
-        of_kind = (s.kind[:, None] == kind).astype(jnp.float32)  # [M, K - 1]
-        marks |= jnp.einsum("mk,mr,mc->krc", of_kind, rows, columns) > 0
-    marks = marks.astype(jnp.uint8)
+    flags = apart(_flags(scene, jnp.uint16 if kinds <= 17 else jnp.uint32))
+    bit = jnp.arange(kinds - 1, dtype=flags.dtype)[:, None, None]
+    marks = ((flags >> bit) & 1).astype(jnp.uint8)
     if scene.gauges is None:
         return marks
     level = jnp.round(jnp.clip(scene.gauges, 0, 1) * 255).astype(jnp.uint8)
@@ -154,12 +145,32 @@ def _at(scene: Scene, rows: jax.Array, columns: jax.Array) -> jax.Array:
     return jnp.where(inside, strip[:, jnp.clip(columns, 0, width - 1)], jnp.uint8(scene.outside))
 
 
+def _flags(scene: Scene, dtype: type) -> jax.Array:
+    """[span, span], bit `k - 1` of a cell's word says that kind `k` is there.
+
+    Words and not planes of every kind, and sprites one by one in one expression, which XLA makes
+    one loop: some 20 times faster on a CPU than a product of matrices.
+    """
+    flag = lambda kind: jnp.where(kind > 0, dtype(1) << (kind - 1).astype(dtype), 0)  # noqa: E731
+    flags = flag(kinds_seen(scene))
+    if scene.sprites is None:
+        return flags
+    s = scene.sprites
+    rows = _covered(s.row - scene.top, s.size, scene.span)
+    columns = _covered(s.column - scene.left, s.size, scene.span)
+    high = jnp.where(rows, flag(s.kind)[:, None], dtype(0))
+    wide = jnp.where(columns, ~dtype(0), dtype(0))
+    for down, across in zip(*apart((high, wide)), strict=True):
+        flags |= down[:, None] & across
+    return flags
+
+
 def _covered(centre: jax.Array, size: jax.Array, span: int) -> jax.Array:
-    """[M, span] float32, 1 where a sprite lies along one axis; `centre` is from the view's edge."""
+    """[M, span] bool, where a sprite lies along one axis; `centre` is from the view's edge."""
     cells = jnp.arange(span)
     distance = jnp.abs(cells + 0.5 - centre[:, None])
     own = jnp.floor(centre)[:, None] == cells
-    return (own | (distance < size[:, None] / 2)).astype(jnp.float32)
+    return own | (distance < size[:, None] / 2)
 
 
 def _texel(fraction: jax.Array) -> jax.Array:
