@@ -16,7 +16,9 @@ from typing import Any
 ENTRY_POINT_GROUP = "metarl.envs"
 
 _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
+    "Acrobot-v0": ("metarl.envs.acrobot:Acrobot", {}),
     "Bandit-v0": ("metarl.envs.bandit:Bandit", {}),
+    "CartPole-v0": ("metarl.envs.cartpole:CartPole", {}),
     "Catch-v0": ("metarl.envs.catch:Catch", {}),
     "DarkKeyToDoor-v0": ("metarl.envs.key_to_door:KeyToDoor", {}),
     "DarkRoom-v0": ("metarl.envs.key_to_door:KeyToDoor", {"locked": False}),
@@ -24,7 +26,9 @@ _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "DiscountingChain-v0": ("metarl.envs.discounting_chain:DiscountingChain", {}),
     "GaussianBandit-v0": ("metarl.envs.bandit:GaussianBandit", {}),
     "GridWorld-v0": ("metarl.envs.gridworld:GridWorld", {}),
+    "MountainCar-v0": ("metarl.envs.mountain_car:MountainCar", {}),
     "Navigation-v0": ("metarl.envs.navigation:Navigation", {}),
+    "Pendulum-v0": ("metarl.envs.pendulum:Pendulum", {}),
     "ProbeAction-v0": ("metarl.envs.probe:Probe", {}),
     "ProbeDelay-v0": ("metarl.envs.probe:Probe", {"length": 5}),
     "ProbeDiscount-v0": ("metarl.envs.probe:Probe", {"choices": 1, "length": 3}),
