@@ -35,6 +35,7 @@ _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "ProbeMemory-v0": ("metarl.envs.probe:Probe", {"length": 4, "answer": "last", "hide": True}),
     "ProbeValue-v0": ("metarl.envs.probe:Probe", {"choices": 1}),
     "ProcMaze-v0": ("metarl.envs.procgen.maze:Maze", {}),
+    "Seaquest-v0": ("metarl.envs.minatar.seaquest:Seaquest", {}),
     "Snake-v0": ("metarl.envs.snake:Snake", {}),
     "Sokoban-v0": ("metarl.envs.sokoban:Sokoban", {}),
     "TMaze-v0": ("metarl.envs.t_maze:TMaze", {}),
