@@ -45,7 +45,7 @@ RIVALS = {
         Rival("gymnax", "SpaceInvaders-MinAtar"),
         Rival("pgx", "minatar-space_invaders"),
     ),
-    "UmbrellaChain-v0": (Rival("gymnax", "UmbrellaChain-bsuite"),),
+    "Umbrella-v0": (Rival("gymnax", "UmbrellaChain-bsuite"),),
 }
 
 

@@ -149,7 +149,7 @@ class Seaquest(Game):
         alive, drift = slots.there(enemies), slots.there(divers)
         wake, trail = enemies.x - slots.way(enemies), divers.x - slots.way(divers)
         front = 10 * state.y + state.x
-        cell = np.arange(100, dtype=np.uint8)
+        cell = jnp.arange(100, dtype=jnp.uint8)
         air = 90 + (jnp.maximum(state.oxygen, 0) * 10 // AIR).astype(jnp.uint8)
         seats = 99 - jnp.clip(state.crew, 0, CREW).astype(jnp.uint8)
         planes = (
@@ -196,7 +196,7 @@ def _arrive(state: State, armed: jax.Array, word: jax.Array) -> State:
     comes = due & ~against.any()
     slot = (state.enemy + comes) % slots.ENEMIES
     diver_slot = (state.diver + diver_due) % slots.DIVERS
-    aim, none, wait = jnp.uint8(slots.AIM), slots.GONE, jnp.uint8(slots.DIVER_WAIT)
+    aim, none, wait = (jnp.uint8(n) for n in (slots.AIM, slots.GONE, slots.DIVER_WAIT))
     new = Enemies(edge, row, right, armed, _pace(state.ramps), aim, none)
     diver = Drifters(diver_edge, diver_row, diver_right, wait)
     return state.replace(
