@@ -5,6 +5,7 @@ Nothing but the start is random. From `d` moves away the best return at a discou
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +13,10 @@ import numpy as np
 from flax import struct
 from gymnasium.spaces import Box
 
+from metarl.envs import cells
+from metarl.envs.procgen.mazes import any_cell, distances
 from metarl.envs.spaces import FourMoves
+from metarl.envs.splits import draw_level
 from metarl.ops import keys
 from metarl.types import Key, TimeStep
 
@@ -67,11 +71,63 @@ class GridWorld(FourMoves):
             max_steps=jnp.int32(4 * self.size**2),
         )
 
+    def sample_params(self, key: Key, split: str | None = None) -> Params:
+        """Random walls and a random goal that every free cell has a way to. The key is consumed.
+
+        A cell is a wall with probability 0.3, or if it is cut off; at least half of the grid is
+        free. All else is the default.
+        """
+
+        def draw(key: Key) -> tuple[jax.Array, jax.Array]:
+            wall_key, goal_key = jax.random.split(key)
+            goal = keys.below(keys.words(goal_key, 1)[0], self.size**2)
+            walls = jax.random.bernoulli(wall_key, 0.3, (self.size**2,))
+            return ~self._joined(walls, goal), goal
+
+        def make(key: Key) -> Params:
+            def again(loop: tuple[jax.Array, tuple[jax.Array, jax.Array]]) -> Any:
+                return loop[0] + 1, draw(jax.random.fold_in(key, loop[0]))
+
+            def narrow(loop: tuple[jax.Array, tuple[jax.Array, jax.Array]]) -> jax.Array:
+                return 2 * jnp.sum(~loop[1][0]) < self.size**2
+
+            solid = jnp.ones(self.size**2, bool), jnp.int32(0)
+            walls, goal = jax.lax.while_loop(narrow, again, (jnp.int32(0), solid))[1]
+            return self.default_params().replace(walls=walls, goal=goal)
+
+        return draw_level(make, key, split)
+
+    def mutate(self, key: Key, params: Params) -> Params:
+        """Moves the goal, one time in four, or else opens or closes one cell. The key is consumed.
+
+        Every free cell keeps its way to the goal, and a fixed start stays free and off it. Edits
+        that would break this are drawn anew, eight times at most; then nothing changes.
+        """
+
+        def edit(key: Key) -> tuple[jax.Array, jax.Array]:
+            kind, place, target = keys.words(key, 3)
+            moves, cell = keys.below(kind, 4) == 0, jnp.arange(self.size**2)
+            toggled = cell == cells.another(place, self.size**2, params.goal)
+            goal = any_cell(target, ~params.walls & (cell != params.goal))
+            return params.walls ^ (toggled & ~moves), jnp.where(moves, goal, params.goal)
+
+        def another(loop: tuple[jax.Array, tuple[jax.Array, jax.Array]]) -> Any:
+            return loop[0] + 1, edit(jax.random.fold_in(key, loop[0]))
+
+        def bad(loop: tuple[jax.Array, tuple[jax.Array, jax.Array]]) -> jax.Array:
+            tries, level = loop
+            return (tries < 8) & ((tries == 0) | ~self._sound(*level, params.start))
+
+        now = params.walls, params.goal
+        new = jax.lax.while_loop(bad, another, (jnp.int32(0), now))[1]
+        sound = self._sound(*new, params.start)
+        walls, goal = jax.tree.map(lambda x, y: jnp.where(sound, x, y), new, now)
+        return params.replace(walls=walls, goal=goal)
+
     def reset(self, key: Key, params: Params) -> tuple[State, TimeStep]:
         """Puts the agent on its start. The key is consumed."""
-        cells = jnp.arange(self.size**2)
-        count = jnp.cumsum(~params.walls & (cells != params.goal))  # [cells] free ones so far
-        drawn = jnp.argmax(count > keys.below(keys.words(key, 1)[0], count[-1]))
+        free = ~params.walls & (jnp.arange(self.size**2) != params.goal)
+        drawn = any_cell(keys.words(key, 1)[0], free)
         agent = jnp.where(params.start < 0, drawn, params.start).astype(jnp.int32)
         state = State(agent, jnp.int32(0))
         obs, mask = self.observe(state, params)
@@ -91,8 +147,8 @@ class GridWorld(FourMoves):
 
     def observe(self, state: State, params: Params) -> tuple[jax.Array, jax.Array]:
         """The planes and the moves that lead somewhere."""
-        cells = jnp.arange(self.size**2)
-        planes = jnp.stack([cells == state.agent, cells == params.goal, params.walls])
+        cell = jnp.arange(self.size**2)
+        planes = jnp.stack([cell == state.agent, cell == params.goal, params.walls])
         mask = self._targets(state, params) != state.agent
         # Walled in on all sides, every action is as good as another.
         return planes.reshape(3, self.size, self.size).astype(jnp.uint8), mask | ~mask.any()
@@ -117,5 +173,16 @@ class GridWorld(FourMoves):
         rows = row + jnp.array([-1, 0, 1, 0])
         columns = column + jnp.array([0, 1, 0, -1])
         inside = (rows >= 0) & (rows < self.size) & (columns >= 0) & (columns < self.size)
-        cells = jnp.where(inside, rows * self.size + columns, state.agent)
-        return jnp.where(params.walls[cells], state.agent, cells).astype(jnp.int32)
+        target = jnp.where(inside, rows * self.size + columns, state.agent)
+        return jnp.where(params.walls[target], state.agent, target).astype(jnp.int32)
+
+    def _sound(self, walls: jax.Array, goal: jax.Array, start: jax.Array) -> jax.Array:
+        """[] bool, whether all free cells are joined to the goal and one may start somewhere."""
+        free = ~walls & (jnp.arange(self.size**2) != goal)
+        whole = jnp.all(walls | self._joined(walls, goal)) & ~walls[goal]
+        return whole & jnp.where(start < 0, jnp.any(free), free[start])
+
+    def _joined(self, walls: jax.Array, goal: jax.Array) -> jax.Array:
+        """[cells] bool, from which cells there is a way to the goal."""
+        free = ~walls.reshape(self.size, self.size)
+        return (distances(free, goal) < self.size**2).ravel()

@@ -1,5 +1,7 @@
 """Every step and every value against a grid-world written again in plain numpy."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -148,3 +150,58 @@ def test_every_default_grid_can_be_solved(size):
 def test_bad_sizes_are_refused():
     with pytest.raises(ValueError, match="size must lie in 2..255, got 1"):
         metarl.make("GridWorld-v0", size=1)
+
+
+def sound(params, n):
+    """Whether level `n` of a batch has a free start, and a way to the goal from all free cells."""
+    walls, goal = params.walls[n].reshape(SIZE, SIZE), divmod(int(params.goal[n]), SIZE)
+    reached = distances(walls, goal)
+    return not walls[goal] and len(reached) == (~walls).sum() > 1
+
+
+@pytest.fixture(scope="module")
+def sampled(env):
+    """300 levels of each split."""
+    many = jax.random.split(jax.random.key(0), 300)
+    draw = {split: partial(env.sample_params, split=split) for split in ("train", "heldout")}
+    return {split: jax.device_get(jax.jit(jax.vmap(f))(many)) for split, f in draw.items()}
+
+
+def test_every_sampled_level_can_be_solved_from_everywhere(sampled):
+    for levels in sampled.values():
+        assert all(sound(levels, n) for n in range(300))
+        assert 0.25 < levels.walls.mean() < 0.4 and (2 * levels.walls.sum(axis=1) <= SIZE**2).all()
+        assert abs(np.bincount(levels.goal, minlength=SIZE**2) - 12).max() < 5 * np.sqrt(12)
+
+
+def test_splits_share_no_level(sampled):
+    train, heldout = (
+        {(*map(bool, walls), int(goal)) for walls, goal in zip(p.walls, p.goal, strict=True)}
+        for p in (sampled["train"], sampled["heldout"])
+    )
+    assert len(train) > 290 and not train & heldout
+
+
+def test_mutations_are_small_and_keep_levels_sound(env, sampled):
+    start = sampled["train"].walls.argmin(axis=1)  # the first free cell, for every other level
+    drawn = (np.arange(300) % 2 == 0) | (start == sampled["train"].goal)
+    fixed = sampled["train"].replace(start=jnp.where(drawn, -1, start))
+
+    def mutate(params, key):
+        after = jax.vmap(env.mutate)(jax.random.split(key, 300), params)
+        return after, after
+
+    rounds = jax.random.split(jax.random.key(1), 20)
+    _, levels = jax.device_get(jax.jit(partial(jax.lax.scan, mutate))(fixed, rounds))
+    before, moved, toggled = jax.device_get(fixed), 0, 0
+    for level in (jax.tree.map(lambda x, i=i: x[i], levels) for i in range(20)):
+        assert all(sound(level, n) for n in range(0, 300, 10))
+        changes = (level.walls != before.walls).sum(axis=1) + (level.goal != before.goal)
+        assert changes.max() == 1
+        moved += (level.goal != before.goal).sum()
+        toggled += (level.walls != before.walls).sum()
+        at = np.maximum(level.start, 0)
+        free = ~level.walls[np.arange(300), at] & (level.goal != at)
+        assert (free | (level.start < 0)).all()
+        before = level
+    assert moved + toggled > 0.98 * 6000 and 0.2 < moved / 6000 < 0.5
