@@ -73,13 +73,14 @@ def planes(scene: Scene, kinds: int) -> jax.Array:
     """
     scene = apart(scene)
     flags = apart(_flags(scene, jnp.uint16 if kinds <= 17 else jnp.uint32))
-    bit = jnp.arange(kinds - 1, dtype=flags.dtype)[:, None, None]
-    marks = ((flags >> bit) & 1).astype(jnp.uint8)
-    if scene.gauges is None:
-        return marks
-    level = jnp.round(jnp.clip(scene.gauges, 0, 1) * 255).astype(jnp.uint8)
-    shape = (level.shape[0], scene.span, scene.span)
-    return jnp.concatenate([marks, jnp.broadcast_to(level[:, None, None], shape)])
+    # Rows and columns are one axis until the end: XLA:CPU vectorises long loops alone.
+    bit = np.arange(kinds - 1, dtype=flags.dtype)[:, None]
+    marks = ((flags.ravel() >> bit) & 1).astype(jnp.uint8)
+    if scene.gauges is not None:
+        level = jnp.round(jnp.clip(scene.gauges, 0, 1) * 255).astype(jnp.uint8)
+        shown = jnp.broadcast_to(level[:, None], (level.shape[0], scene.span**2))
+        marks = jnp.concatenate([marks, shown])
+    return apart(marks).reshape(-1, scene.span, scene.span)
 
 
 def picture(scene: Scene, atlas: np.ndarray, pixels: int = 64) -> jax.Array:
