@@ -26,6 +26,7 @@ _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "DiscountingChain-v0": ("metarl.envs.discounting_chain:DiscountingChain", {}),
     "GaussianBandit-v0": ("metarl.envs.bandit:GaussianBandit", {}),
     "GridWorld-v0": ("metarl.envs.gridworld:GridWorld", {}),
+    "Minesweeper-v0": ("metarl.envs.minesweeper:Minesweeper", {}),
     "MountainCar-v0": ("metarl.envs.mountain_car:MountainCar", {}),
     "Navigation-v0": ("metarl.envs.navigation:Navigation", {}),
     "Pendulum-v0": ("metarl.envs.pendulum:Pendulum", {}),

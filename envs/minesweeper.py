@@ -1,0 +1,288 @@
+"""Minesweeper: open every cell without a mine, by the numbers of mines around the open ones.
+
+Rules of jumanji's Minesweeper-v0 (Bonnet et al. 2024, https://arxiv.org/abs/2306.09884), but an
+action is one number, `row * width + column`, and the observation leaves out the number of mines and
+of steps. Two fields add what players know from elsewhere: a first cell that is never a mine, and
+the opening of whole regions without numbers.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from gymnasium.spaces import Box, Discrete
+
+from metarl.envs.drawing import tiled
+from metarl.envs.splits import draw_level
+from metarl.ops import keys
+from metarl.ops.control import rarely
+from metarl.types import Key, TimeStep
+
+_MINE = np.uint8(128)  # a bit of a cell; the others hold 0 for unknown, else the number plus 1
+_FEW = 16  # mines that are drawn without a loop
+
+
+class Params(struct.PyTreeNode):
+    """Dynamic settings; a layout of mines makes a task."""
+
+    mines: jax.Array  # [cells] bool, the same mines in every episode; none: drawn for each
+    max_steps: jax.Array  # [] int32, steps until truncation
+    safe_reward: jax.Array  # [] float32, for each cell opened without a mine
+    mine_reward: jax.Array  # [] float32, for opening a mine
+    repeat_reward: jax.Array  # [] float32, for choosing an open cell
+
+
+class State(struct.PyTreeNode):
+    """One episode in progress."""
+
+    board: jax.Array  # [cells] uint8, the mine's bit, and the number shown plus 1
+    left: jax.Array  # [] int32, cells without a mine that are unknown
+    time: jax.Array  # [] int32
+
+
+@dataclass(frozen=True)
+class Minesweeper:
+    """A board of `height` by `width` cells that hides mines; an action opens a cell.
+
+    An open cell shows how many of its 8 neighbours have mines. Each cell opened gives 1; a mine
+    gives 0 and ends the episode, as does choosing a cell that is open, and opening the last cell
+    that has no mine. So the best return is the number of cells without mines. An action number out
+    of range is clipped; the mask allows unknown cells.
+
+    Mines lie uniformly, `mines` of them, unless `params.mines` says where. With `first_click_safe`
+    a mine under the first cell moves to a uniform free one beforehand, so that mines are uniform
+    over the other cells. With `flood_fill` a cell without mines around opens its neighbours too,
+    and so on; each cell opened counts.
+
+    The observation is two planes, 1 where open and the number there: 2 bytes a cell, against 10 for
+    a plane for each number, and what a convolution needs to sum over unknown neighbours.
+    """
+
+    height: int = 10
+    width: int = 10
+    mines: int = 10
+    first_click_safe: bool = False
+    flood_fill: bool = False
+
+    def __post_init__(self):
+        if not (2 <= self.height <= 255 and 2 <= self.width <= 255):
+            raise ValueError(f"height and width must lie in 2..255, got {self}")
+        if not 1 <= self.mines < self.height * self.width:
+            raise ValueError(f"there must be a mine and a cell without one, got {self}")
+
+    @property
+    def num_actions(self) -> int:
+        """One for each cell."""
+        return self.height * self.width
+
+    @property
+    def action_space(self) -> Discrete:
+        """A cell, `row * width + column`."""
+        return Discrete(self.num_actions)
+
+    @property
+    def observation_space(self) -> Box:
+        """Planes open (0 or 1) and number (0 to 8, and 0 where unknown)."""
+        high = np.array([1, 8], np.uint8)[:, None, None]
+        shape = (2, self.height, self.width)
+        return Box(np.zeros(shape, np.uint8), np.broadcast_to(high, shape), dtype=np.uint8)
+
+    def default_params(self) -> Params:
+        """The published setting: mines drawn for each episode, 1 for a cell, no time limit."""
+        none = jnp.zeros(self.num_actions, bool)
+        return Params(none, jnp.int32(2**31 - 1), jnp.float32(1), jnp.float32(0), jnp.float32(0))
+
+    def sample_params(self, key: Key, split: str | None = None) -> Params:
+        """A task with mines of its own, the same in every episode. The key is consumed."""
+        return self.default_params().replace(mines=draw_level(self._lay, key, split))
+
+    def mutate(self, key: Key, params: Params) -> Params:
+        """Moves one mine to a free cell; drawn mines stay drawn. The key is consumed."""
+        off_word, on_word = keys.words(key, 2)
+        off, on = _pick(off_word, params.mines), _pick(on_word, ~params.mines)
+        cell = jnp.arange(self.num_actions)
+        moved = params.mines ^ (((cell == off) | (cell == on)) & params.mines.any())
+        return params.replace(mines=moved)
+
+    def reset(self, key: Key, params: Params) -> tuple[State, TimeStep]:
+        """Lays the mines. The key is consumed."""
+        mines = jnp.where(params.mines.any(), params.mines, self._lay(key))
+        left = self.num_actions - jnp.sum(mines, dtype=jnp.int32)
+        state = State(jnp.where(mines, _MINE, np.uint8(0)), left, jnp.int32(0))
+        obs, mask = self.observe(state, params)
+        zero, no = jnp.float32(0), jnp.bool_(False)
+        return state, TimeStep(obs, zero, no, no, mask, self._info(state))
+
+    def step(
+        self, key: Key, state: State, action: jax.Array, params: Params
+    ) -> tuple[State, TimeStep]:
+        """Opens a cell. The key is used for a safe first click alone, and is consumed."""
+        action = jnp.clip(action, 0, self.num_actions - 1)
+        row, column = (x.astype(jnp.uint8) for x in (action // self.width, action % self.width))
+        at = (self._rows == row) & (self._columns == column)
+        board = self._made_safe(key, state, at) if self.first_click_safe else state.board
+        cell = board.at[action].get(mode="promise_in_bounds")
+        mine, repeat = cell >= _MINE, cell % _MINE > 0
+        # Unsigned: true for the row or column before, itself, and the one after.
+        near = ((self._rows + 1 - row) <= 2) & ((self._columns + 1 - column) <= 2)
+        number = jnp.sum((board >> 7) * (near & ~at), dtype=jnp.uint8)
+        opened = jnp.where(at & ~repeat, board | (number + 1), board)
+        fresh = (~mine & ~repeat).astype(jnp.int32)
+        if self.flood_fill:
+            floods = (number == 0) & ~mine & ~repeat
+            opened = rarely(floods, self._flooded, (opened, at), opened)
+            fresh = jnp.where(floods, _known(opened) - _known(board), fresh)
+        state = State(opened, state.left - fresh, state.time + 1)
+        terminated = mine | repeat | (state.left == 0)
+        truncated = ~terminated & (state.time >= params.max_steps)
+        reward = params.safe_reward * fresh + params.repeat_reward * repeat
+        reward = reward + params.mine_reward * (mine & ~repeat)
+        obs, mask = self.observe(state, params)
+        return state, TimeStep(obs, reward, terminated, truncated, mask, self._info(state))
+
+    def observe(self, state: State, params: Params) -> tuple[jax.Array, jax.Array]:
+        """The planes and the unknown cells."""
+        del params
+        code = state.board % _MINE
+        known = jnp.minimum(code, 1)
+        mask = code == 0
+        obs = jnp.concatenate([known, code - known]).reshape(2, self.height, self.width)
+        return obs, mask | ~mask.any()
+
+    def render(self, state: State, params: Params) -> jax.Array:
+        """Sixteen pixels a cell: unknown cells grey, numbers in colours, an open mine red."""
+        del params
+        return tiled(self._signs(state), tiles())
+
+    def render_text(self, state: State, params: Params) -> str:
+        """One character a cell: `#` unknown, `*` an open mine, else the number, `.` for 0."""
+        del params
+        signs = np.array(list("#.12345678*"))[np.asarray(self._signs(state))]
+        return "\n".join("".join(row) for row in signs)
+
+    def _signs(self, state: State) -> jax.Array:
+        """[H, W] uint8: 0 unknown, 1 to 9 a number plus 1, 10 an open mine."""
+        code = state.board % _MINE
+        exploded = (code > 0) & (state.board >= _MINE)
+        return jnp.where(exploded, np.uint8(10), code).reshape(self.height, self.width)
+
+    def _info(self, state: State) -> dict[str, jax.Array]:
+        return {"solved": state.left == 0}
+
+    @property
+    def _rows(self) -> np.ndarray:
+        """[cells] uint8."""
+        return np.repeat(np.arange(self.height, dtype=np.uint8), self.width)
+
+    @property
+    def _columns(self) -> np.ndarray:
+        """[cells] uint8."""
+        return np.tile(np.arange(self.width, dtype=np.uint8), self.height)
+
+    def _lay(self, key: Key) -> jax.Array:
+        """[cells] bool, `mines` uniform cells, by Floyd's algorithm. The key is consumed.
+
+        The i-th of k mines among n cells is a uniform one of the first n - k + i, or, if that has
+        one, the last of these. A word serves two mines: what is left of it after the first draw
+        still has 32 bits less those of the cell's number.
+        """
+        cells, mines = self.num_actions, self.mines
+        count = (mines + 1) // 2
+        few = mines <= _FEW
+        words = jnp.stack(keys.words(key, count)) if few else jax.random.bits(key, (count,))
+        bounds = np.arange(cells - mines + 1, cells + 1, dtype=np.uint32)
+        pairs = jnp.stack([words, words * jnp.asarray(bounds[::2])], axis=1)
+        dtype = jnp.uint8 if cells <= 255 else jnp.uint16
+
+        def lay(taken: jax.Array, x: tuple[jax.Array, ...]) -> tuple[jax.Array, None]:
+            i, word, bound = x
+            cell = keys.below(word, bound).astype(dtype)
+            cell = jnp.where((taken == cell).any(), (bound - 1).astype(dtype), cell)
+            return jnp.where(np.arange(mines) == i, cell, taken), None
+
+        steps = (jnp.arange(mines), pairs.ravel()[:mines], jnp.asarray(bounds))
+        none = jnp.full(mines, np.iinfo(dtype).max, dtype)  # there are fewer cells than that
+        chosen, _ = jax.lax.scan(lay, none, steps, unroll=_FEW)
+        return (np.arange(cells, dtype=dtype) == chosen[:, None]).any(axis=0)
+
+    def _made_safe(self, key: Key, state: State, at: jax.Array) -> jax.Array:
+        """The board, with a mine `at` the first cell moved to a uniform free one."""
+
+        def move(board: jax.Array, at: jax.Array, word: jax.Array) -> jax.Array:
+            on = jnp.arange(self.num_actions) == _pick(word, board < _MINE)
+            return board ^ jnp.where(at | on, _MINE, np.uint8(0))
+
+        needed = (state.time == 0) & (at & (state.board >= _MINE)).any()
+        return rarely(needed, move, (state.board, at, keys.words(key, 1)[0]), state.board)
+
+    def _flooded(self, board: jax.Array, at: jax.Array) -> jax.Array:
+        """The board with all cells open that are connected to `at` by cells without a number."""
+        numbers = self._around(board >> 7)
+        empty = (numbers == 0) & (board < _MINE)
+
+        def grow(loop: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+            reached, _ = loop
+            more = reached | (self._around((reached & empty).astype(jnp.uint8)) > 0)
+            return more, (more != reached).any()
+
+        reached, _ = jax.lax.while_loop(lambda loop: loop[1], grow, (at, at.any()))
+        unknown = board % _MINE == 0
+        return jnp.where(reached & unknown, board | (numbers + 1), board)
+
+    def _around(self, marks: jax.Array) -> jax.Array:
+        """[cells] uint8, the sum of `marks` over each cell's neighbours."""
+        padded = jnp.pad(marks.reshape(self.height, self.width), 1)
+        rows = padded[:-2] + padded[1:-1] + padded[2:]
+        return (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]).ravel() - marks
+
+
+def tiles() -> np.ndarray:
+    """[11, 16, 16, 3] uint8: unknown, the numbers 0 to 8, an open mine."""
+    y, x = np.mgrid[:16, :16]
+    rim = (x == 15) | (y == 15)
+    pictures = np.full((11, 16, 16, 3), (222, 222, 216), np.uint8)
+    pictures[:, rim] = (190, 190, 184)
+    pictures[0] = (160, 165, 172)
+    pictures[0, (x < 2) | (y < 2)] = (205, 208, 212)
+    pictures[0, (x > 13) | (y > 13)] = (112, 116, 122)
+    for number, (bits, colour) in enumerate(zip(_DIGITS, _COLOURS, strict=True), start=1):
+        sign = np.array([list(row) for row in bits.split()]) == "1"  # [5, 3]
+        pictures[number + 1, 3:13, 5:11][sign.repeat(2, axis=0).repeat(2, axis=1)] = colour
+    pictures[10] = (205, 60, 50)
+    pictures[10, np.hypot(x - 7.5, y - 7.5) < 5] = (30, 30, 34)
+    return pictures
+
+
+_DIGITS = (
+    "010 110 010 010 111",
+    "110 001 010 100 111",
+    "110 001 010 001 110",
+    "101 101 111 001 001",
+    "111 100 110 001 110",
+    "011 100 110 101 010",
+    "111 001 010 010 010",
+    "010 101 010 101 010",
+)
+_COLOURS = (
+    (40, 70, 200),
+    (40, 130, 60),
+    (200, 50, 40),
+    (30, 30, 120),
+    (130, 40, 30),
+    (30, 130, 130),
+    (40, 40, 40),
+    (120, 120, 120),
+)
+
+
+def _known(board: jax.Array) -> jax.Array:
+    """[] int32, how many cells are open."""
+    return jnp.sum(board % _MINE > 0, dtype=jnp.int32)
+
+
+def _pick(word: jax.Array, among: jax.Array) -> jax.Array:
+    """[] int32, a uniform cell of those marked; 0 if none is."""
+    count = jnp.cumsum(among)
+    return jnp.argmax(count > keys.below(word, count[-1])).astype(jnp.int32)
