@@ -111,7 +111,7 @@ def countdown():
 
         def _show(self, state, reward, terminated, truncated):
             info = {"time": state.time, "odd": state.left % 2 == 1, "twice": state.noise / 2.0}
-            mask = jnp.array([True, True]).at[1].set(state.left > 2)
+            mask = jnp.stack([state.left != 1, jnp.bool_(True)])
             obs = {"left": state.left, "noise": state.noise}
             return TimeStep(obs, reward, terminated, truncated, mask, info)
 

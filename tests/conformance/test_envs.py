@@ -42,7 +42,8 @@ def test_contract(env, params):
 def test_gymnasium_accepts_it_an_episode_ends_and_nothing_compiles_twice(env_id, env, params):
     advance: Any = metarl.gym.env.advance
     before = advance._cache_size()
-    make = partial(gymnasium.make, gym_id(env_id), params=params, **SMALL.get(env_id, {}))
+    settings: Any = SMALL.get(env_id, {})
+    make: Any = partial(gymnasium.make, gym_id(env_id), params=params, **settings)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         gym_env: Any = make().unwrapped
