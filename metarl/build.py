@@ -13,6 +13,9 @@ from metarl import registry
 from metarl.config import Config, Part, Value
 from metarl.rollout import Reset, VectorEnv, fresh, pool, vectorize
 from metarl.types import Agent, Environment, Eta, PyTree, UpdateRule
+from metarl.wrappers import ORDER, params_for, wrap
+
+_STATISTICS = 0x73746174  # the seed of random play, apart from all seeds of training
 
 
 class Parts(NamedTuple):
@@ -50,7 +53,8 @@ def build(config: Config) -> Parts:
 def make_env(part: Part) -> tuple[Environment, PyTree, Part]:
     """An environment with its dynamic parameters.
 
-    Settings may name fields of either, and options that `default_params` takes.
+    Settings may name fields of either, options that `default_params` takes, and wrappers
+    (`metarl.wrappers`), whose own order counts, not that of the settings.
 
     Raises:
       ValueError: no such id or setting, or a bad value.
@@ -67,15 +71,26 @@ def make_env(part: Part) -> tuple[Environment, PyTree, Part]:
     chosen = {k: v for k, v in part.fields.items() if k in options and k not in fields}
     params = env.default_params(**settle(part.name, chosen, options))
     known = [f.name for f in dataclasses.fields(params)] if dataclasses.is_dataclass(params) else []
+    own = list(dict.fromkeys([*fields, *options, *known]))
     for name, value in part.fields.items():
-        if name not in {*fields, *options, *known}:
-            every = list(dict.fromkeys([*fields, *options, *known]))
-            hint = registry.did_you_mean(name, every)
-            raise ValueError(f"{part.name} has no {name!r}{hint} it has {every}")
-        if name not in fields and name not in options:
+        if name not in own and name not in ORDER:
+            hint = registry.did_you_mean(name, [*own, *ORDER])
+            raise ValueError(f"{part.name} has no {name!r}{hint} it has {own}, and {[*ORDER]}")
+        if name in known and name not in fields and name not in options:
             leaf = _leaf(f"{part.name} {name}", value, getattr(params, name))
             params = params.replace(**{name: leaf})
-    return env, params, Part(part.name, {**_fields(env), **part.fields, **static})
+    resolved = Part(part.name, {**_fields(env), **part.fields, **static})
+    env, params = _wrapped(env, params, {k: v for k, v in part.fields.items() if k not in own})
+    return env, params, resolved
+
+
+def _wrapped(env: Any, params: PyTree, wrappers: dict[str, Value]) -> tuple[Any, PyTree]:
+    """The environment in its wrappers; statistics are measured with a key of their own."""
+    try:
+        env = wrap(env, **wrappers)
+    except TypeError as error:
+        raise ValueError(f"no wrapper takes {wrappers}: {error}") from error
+    return env, params_for(env, params, jax.random.key(_STATISTICS))
 
 
 def settings(builder: Callable[..., Any], *, apart: tuple[str, ...] = ()) -> dict[str, Value]:

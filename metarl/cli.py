@@ -36,7 +36,7 @@ class Train(Config):
     """
 
     env: Annotated[Part, tyro.conf.Positional, _env("(required)")]
-    """Environment id, then its fields and parameters: Snake-v0 size=6 max_steps=500."""
+    """Environment id, then its fields, parameters, wrappers: Snake-v0 size=6 frame_stack=4."""
     out: Path | None = None
     """Folder of the run; by default a new one in runs/."""
 

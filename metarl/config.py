@@ -46,7 +46,8 @@ class Config:
     """One training run. The parts take settings: `--rule ppo epochs=2 learning_rate=3e-4`."""
 
     env: Part
-    """Environment id, then its fields and parameters: `Snake-v0 size=6 max_steps=500`."""
+    """Environment id, then its fields, its parameters, and wrappers: `Snake-v0 size=6
+    max_steps=500 frame_stack=4`."""
     rule: Part = Part("ppo")
     """Update rule, then its settings."""
     agent: Part = Part("auto")

@@ -48,6 +48,31 @@ _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "TwoColours-v0": ("metarl.envs.two_colours:TwoColours", {}),
     "TwoColoursEpisodic-v0": ("metarl.envs.two_colours:TwoColours", {"horizon": 16}),
     "Umbrella-v0": ("metarl.envs.umbrella:Umbrella", {}),
+    "brax/ant": ("metarl.envs.brax:Brax", {"name": "ant"}),
+    "brax/ant-direction": ("metarl.envs.brax_goals:BraxGoal", {"name": "ant", "task": "direction"}),
+    "brax/ant-velocity": ("metarl.envs.brax_goals:BraxGoal", {"name": "ant", "task": "velocity"}),
+    "brax/fast": ("metarl.envs.brax:Brax", {"name": "fast"}),
+    "brax/halfcheetah": ("metarl.envs.brax:Brax", {"name": "halfcheetah"}),
+    "brax/halfcheetah-direction": (
+        "metarl.envs.brax_goals:BraxGoal",
+        {"name": "halfcheetah", "task": "direction"},
+    ),
+    "brax/halfcheetah-velocity": (
+        "metarl.envs.brax_goals:BraxGoal",
+        {"name": "halfcheetah", "task": "velocity"},
+    ),
+    "brax/hopper": ("metarl.envs.brax:Brax", {"name": "hopper"}),
+    "brax/humanoid": ("metarl.envs.brax:Brax", {"name": "humanoid"}),
+    "brax/humanoidstandup": ("metarl.envs.brax:Brax", {"name": "humanoidstandup"}),
+    "brax/inverted_double_pendulum": (
+        "metarl.envs.brax:Brax",
+        {"name": "inverted_double_pendulum"},
+    ),
+    "brax/inverted_pendulum": ("metarl.envs.brax:Brax", {"name": "inverted_pendulum"}),
+    "brax/pusher": ("metarl.envs.brax:Brax", {"name": "pusher"}),
+    "brax/reacher": ("metarl.envs.brax:Brax", {"name": "reacher"}),
+    "brax/swimmer": ("metarl.envs.brax:Brax", {"name": "swimmer"}),
+    "brax/walker2d": ("metarl.envs.brax:Brax", {"name": "walker2d"}),
 }
 
 AGENTS = {

@@ -80,13 +80,13 @@ def test_three_attempts_by_hand():
     assert all(ts.obs["obs"][1] == start for ts in steps)  # the same start in every attempt
     assert [float(ts.obs["obs"][0]) for ts in steps] == [0, 1, 2, 0, 1, 0, 1, 2, 3]
     third = 1 / 3
-    numbers = [
+    numbers: list = [
         *([0, 0, 0], [0, third, 0], [0, 2 * third, 0]),
         *([third, 0, 1], [third, third, 0]),
         *([2 * third, 0, 1], [2 * third, third, 0], [2 * third, 2 * third, 0], [1, 0, 1]),
     ]
     shown = np.stack([ts.obs["trial"] for ts in steps])
-    np.testing.assert_allclose(shown, numbers, atol=1e-6)
+    np.testing.assert_allclose(shown, np.array(numbers), atol=1e-6)
     ends = [
         int(ts.info["episode_terminated"]) + 2 * int(ts.info["episode_truncated"]) for ts in steps
     ]

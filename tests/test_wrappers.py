@@ -14,6 +14,8 @@ from gymnasium.spaces import Box, Discrete
 
 import metarl
 from metarl import wrappers
+from metarl.build import make_env
+from metarl.config import Part
 from metarl.ops import keys
 from metarl.rollout import vectorize
 from metarl.testing import check_env
@@ -249,3 +251,19 @@ def test_equal_stacks_share_a_programme():
     for twin in (env, copy.deepcopy(env), wrap(Counter(), frame_stack=2, time_limit=5)):
         step(twin, KEY, env.reset(KEY, params)[0], jnp.int32(1), params)
     assert step._cache_size() == 1
+
+
+def test_settings_of_an_environment_may_name_wrappers():
+    settings: dict = {"frame_stack": 2, "max_steps": 9, "normalise_obs": True, "size": 3}
+    env, params, part = make_env(Part("GridWorld-v0", settings))
+    assert env == wrap(metarl.make("GridWorld-v0", size=3), normalise_obs=True, frame_stack=2)
+    assert params.env.max_steps == 9 and not (params.mean == 0).all()
+    assert make_env(part)[0] == env
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"), [({"frame_stak": 2}, "frame_stack"), ({"frame_stack": "two"}, "two")]
+)
+def test_settings_that_no_wrapper_takes_are_refused(settings, said):
+    with pytest.raises(ValueError, match=said):
+        make_env(Part("GridWorld-v0", settings))

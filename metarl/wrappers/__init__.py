@@ -20,7 +20,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from metarl.registry import did_you_mean
-from metarl.types import Environment
+from metarl.types import Environment, Key, PyTree
 from metarl.wrappers.base import Wrapper
 from metarl.wrappers.observations import NormaliseObs, frame_stack, normalise_obs, obs_statistics
 from metarl.wrappers.steps import episode_statistics, scale_reward, sticky_actions, time_limit
@@ -34,6 +34,7 @@ __all__ = [
     "frame_stack",
     "normalise_obs",
     "obs_statistics",
+    "params_for",
     "pass_at",
     "scale_reward",
     "sticky_actions",
@@ -80,3 +81,15 @@ def wrap(env: Environment, **wrappers: Any) -> Any:
         else:
             env = build(env) if given is True else build(env, given)
     return env
+
+
+def params_for(env: Any, params: PyTree, key: Key) -> PyTree:
+    """Params of a stack of wrappers around given params of the innermost environment.
+
+    The numbers of each wrapper are its defaults; the statistics of `normalise_obs` are measured.
+    The key is consumed.
+    """
+    if not isinstance(env, Wrapper):
+        return params
+    params = env.extend(params_for(env.env, params, key))
+    return env.measured(params, key) if isinstance(env, NormaliseObs) else params
