@@ -14,6 +14,7 @@ import contextlib
 import importlib.util
 import io
 import warnings
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -182,19 +183,29 @@ class Brax:
 
 @lru_cache
 def load(name: str, backend: str = "generalized") -> Any:
-    """Brax's environment of that name, made once. Brax's notes on import are not passed on.
+    """Brax's environment of that name, made once.
 
     Its arrays are made at once even where this is first called while something is traced.
     """
-    with (
-        jax.ensure_compile_time_eval(),
-        contextlib.redirect_stdout(io.StringIO()),
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore")
+    with jax.ensure_compile_time_eval(), _quietly():
         from brax import envs
 
         return envs.get_environment(name, **({} if name == "fast" else {"backend": backend}))
+
+
+@contextlib.contextmanager
+def _quietly() -> Iterator[None]:
+    """Keeps to itself what is said on import, and MuJoCo from writing MUJOCO_LOG.TXT here."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import mujoco
+
+        said = mujoco.get_mju_user_warning()
+        mujoco.set_mju_user_warning(lambda text: None)
+        try:
+            yield
+        finally:
+            mujoco.set_mju_user_warning(said)
 
 
 @lru_cache
