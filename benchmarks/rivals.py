@@ -24,7 +24,9 @@ class Rival(NamedTuple):
 
 
 RIVALS = {
+    "Acrobot-v0": (Rival("gymnax", "Acrobot-v1"),),
     "Asterix-v0": (Rival("gymnax", "Asterix-MinAtar"), Rival("pgx", "minatar-asterix")),
+    "Bandit-v0": (Rival("gymnax", "BernoulliBandit-misc"),),
     "Breakout-v0": (Rival("gymnax", "Breakout-MinAtar"), Rival("pgx", "minatar-breakout")),
     "CartPole-v0": (Rival("gymnax", "CartPole-v1"),),
     "CartPole-v1": (Rival("gymnax", "CartPole-v1"),),
@@ -33,9 +35,11 @@ RIVALS = {
     "DiscountingChain-v0": (Rival("gymnax", "DiscountingChain-bsuite"),),
     "FourRooms-v0": (Rival("gymnax", "FourRooms-misc"),),
     "Freeway-v0": (Rival("gymnax", "Freeway-MinAtar"), Rival("pgx", "minatar-freeway")),
+    "GaussianBandit-v0": (Rival("gymnax", "GaussianBandit-misc"),),
     "Maze-v0": (Rival("jumanji", "Maze-v0", 16),),
     "MemoryChain-v0": (Rival("gymnax", "MemoryChain-bsuite"),),
     "Minesweeper-v0": (Rival("jumanji", "Minesweeper-v0"),),
+    "MountainCar-v0": (Rival("gymnax", "MountainCar-v0"),),
     "Pendulum-v0": (Rival("gymnax", "Pendulum-v1"),),
     "PointRobot-v0": (Rival("gymnax", "PointRobot-misc"),),
     "Seaquest-v0": (Rival("gymnax", "Seaquest-MinAtar", 8), Rival("pgx", "minatar-seaquest", 16)),

@@ -1,8 +1,8 @@
 """Deep sea: only going right at every step finds the treasure, and each step right costs.
 
 The exploration probe of bsuite (Osband et al. 2020, https://arxiv.org/abs/1908.03568), the
-deterministic form, from memory. Two intended differences: by default one action is right
-everywhere, where bsuite draws it for each cell; and the observation is the number of the cell.
+deterministic form. Two intended differences: by default one action is right everywhere, where
+bsuite draws it for each cell; and the observation is the number of the cell.
 """
 
 from dataclasses import dataclass

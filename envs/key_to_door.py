@@ -1,7 +1,8 @@
 """Dark key-to-door and dark room: find invisible things by where you are, and remember them.
 
-Laskin et al. 2022 (https://arxiv.org/abs/2210.14215), from memory. The intended differences: there
-is no action for staying, key and door never share a cell, and opening the door ends the episode.
+Laskin et al. 2022 (https://arxiv.org/abs/2210.14215), from memory; public versions differ in where
+an episode starts and whether the door ends it, so both are params. The intended difference: key and
+door never share a cell.
 """
 
 from dataclasses import dataclass
@@ -10,11 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from gymnasium.spaces import MultiDiscrete
+from gymnasium.spaces import Discrete, MultiDiscrete
 
 from metarl.envs import cells
 from metarl.envs.drawing import layered
-from metarl.envs.spaces import FourMoves, coordinate_space
+from metarl.envs.spaces import coordinate_space
 from metarl.envs.splits import draw_level
 from metarl.envs.steps import opening, outcome
 from metarl.ops import keys
@@ -29,6 +30,7 @@ class Params(struct.PyTreeNode):
     start: jax.Array  # [] int32, cell; -1 draws one for each episode
     key_reward: jax.Array  # [] float32, once in an episode
     door_reward: jax.Array  # [] float32
+    door_ends: jax.Array  # [] bool, whether the door ends the episode or pays at every step
     max_steps: jax.Array  # [] int32, steps until truncation
 
 
@@ -41,13 +43,14 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class KeyToDoor(FourMoves):
-    """A dark room of `size` by `size` cells; actions are up, right, down, left.
+class KeyToDoor:
+    """A dark room of `size` by `size` cells; actions are up, right, down, left, stay.
 
-    Arriving at the key pays 1, once. Arriving at the door with the key pays 1 and terminates the
-    episode: the best return is 2. With `locked=False` there is no key and the door is a goal. The
-    agent sees its own cell alone, not even whether it holds the key. A move off the grid leaves it
-    where it is, which counts as arriving there; an action number out of range is clipped.
+    A step that ends at the key pays 1, once. A step that ends at the door, with the key, pays 1 and
+    terminates the episode: the best return is 2. With `locked=False`, the dark room, there is no
+    key, and the door is a goal that pays 1 at every step and ends nothing. The agent sees its own
+    cell alone, not even whether it holds the key. A move off the grid leaves it where it is; an
+    action number out of range is clipped.
     """
 
     size: int = 9
@@ -58,18 +61,32 @@ class KeyToDoor(FourMoves):
             raise ValueError(f"size must lie in 2..255, got {self.size}")
 
     @property
+    def num_actions(self) -> int:
+        """Four moves and none."""
+        return 5
+
+    @property
+    def action_space(self) -> Discrete:
+        """Up, right, down, left, stay."""
+        return Discrete(5)
+
+    @property
     def observation_space(self) -> MultiDiscrete:
         """Row and column of the agent."""
         return coordinate_space(self.size, 1)
 
     def default_params(self) -> Params:
-        """Key and door in opposite corners, random starts; 50 steps, 20 without a lock."""
+        """Key and door in opposite corners; random starts and 50 steps.
+
+        Without a lock it starts in the middle and lasts 20.
+        """
         return Params(
             key=jnp.int32(0),
             door=jnp.int32(self.size**2 - 1),
-            start=jnp.int32(-1),
+            start=jnp.int32(-1 if self.locked else self.size**2 // 2),
             key_reward=jnp.float32(1),
             door_reward=jnp.float32(1),
+            door_ends=jnp.bool_(self.locked),
             max_steps=jnp.int32(50 if self.locked else 20),
         )
 
@@ -99,13 +116,14 @@ class KeyToDoor(FourMoves):
         self, key: Key, state: State, action: jax.Array, params: Params
     ) -> tuple[State, TimeStep]:
         """Moves the agent one cell. The key is not used."""
-        agent = cells.moved(state.agent, action, self.size)
+        agent = jnp.where(action > 3, state.agent, cells.moved(state.agent, action, self.size))
         finds = ~state.has_key & (agent == params.key)
         opens = state.has_key & (agent == params.door)
         reward = params.key_reward * finds + params.door_reward * opens
         state = State(agent, state.has_key | finds, state.time + 1)
         late = state.time >= params.max_steps
-        return state, outcome(self.observe(state, params)[0], reward, opens, late)
+        ends = opens & params.door_ends
+        return state, outcome(self.observe(state, params)[0], reward, ends, late)
 
     def observe(self, state: State, params: Params) -> tuple[jax.Array, None]:
         """Row and column, [2] uint8."""

@@ -1,7 +1,7 @@
 """Random tabular Markov decision processes, a task distribution of RL^2.
 
 Duan et al. 2016 (https://arxiv.org/abs/1611.02779), after Osband et al. 2013. Every episode starts
-in state 0, which is a reconstruction.
+in state 0, as in the code for rllab that bears its name.
 """
 
 from dataclasses import dataclass

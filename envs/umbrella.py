@@ -1,6 +1,7 @@
 """Umbrella: take it or leave it at the first step, and learn at the last whether it rained.
 
-The credit probe of bsuite (Osband et al. 2020, https://arxiv.org/abs/1908.03568), from memory.
+The credit probe of bsuite (Osband et al. 2020, https://arxiv.org/abs/1908.03568), with the twenty
+distractors of its `umbrella_length`.
 """
 
 from dataclasses import dataclass

@@ -6,7 +6,7 @@ import pytest
 import metarl
 from metarl.envs.key_to_door import KeyToDoor
 
-UP, RIGHT, DOWN, LEFT = range(4)
+UP, RIGHT, DOWN, LEFT, STAY = range(5)
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +38,13 @@ def test_the_key_pays_once_and_the_door_after_it(env, task):
     assert cells == [[2, 1], [1, 1], [0, 1], [0, 1], [0, 1], [1, 1], [2, 1]]
 
 
-def test_without_a_lock_the_door_is_the_goal(env, task):
+def test_without_a_lock_the_door_pays_at_every_step(task):
     room = KeyToDoor(size=3, locked=False)
     assert metarl.make("DarkRoom-v0", size=3) == room
-    assert play(room, task, [UP, DOWN, DOWN])[:2] == [[0, 0, 1], [False, False, True]]
+    params = room.default_params().replace(key=task.key, door=task.door)
+    rewards, ends, late, _ = play(room, params, [UP, DOWN, DOWN, STAY, 9, UP, *[STAY] * 14])
+    assert rewards == [0, 0, 1, 1, 1, 0, *[0] * 14]
+    assert not any(ends) and late == [False] * 19 + [True]
 
 
 def test_the_clock_truncates_but_not_an_end(env, task):
