@@ -119,12 +119,13 @@ def test_a_picture_shows_what_the_planes_show():
     pixels = metarl.make("ProcMaze-v0", mode="memory", view="pixels")
     params = planes.default_params(num_levels=4)
     state, ts = planes.reset(jax.random.key(1), params)
-    shown, _ = pixels.observe(state, params)
-    assert pixels.observation_space.contains(np.asarray(shown))
+    shown = np.asarray(jax.jit(pixels.observe)(state, params)[0])
+    marked = np.asarray(ts.obs)
+    assert pixels.observation_space.contains(shown)
     atlas, size = planes.atlas(), 64 / planes.span
     for row in range(planes.span):
         for column in range(planes.span):
-            marks = np.flatnonzero(ts.obs[:, row, column])
+            marks = np.flatnonzero(marked[:, row, column])
             kind = marks[0] + 1 if len(marks) else 0
             middle = [int((x + 0.5) * size) for x in (row, column)]
             inner = [

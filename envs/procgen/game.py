@@ -205,10 +205,10 @@ class Game:
             sprites = marks[kind - 1].astype(bool) & (np.asarray(kinds_seen(scene)) != kind)
             shown[sprites] = kind
         rows = ["".join(self.signs[kind] for kind in row) for row in shown]
-        levels = () if scene.gauges is None else zip(self.gauges, scene.gauges, strict=True)
-        return "\n".join(
-            [*rows, "  ".join(f"{name} {level:.2f}" for name, level in levels)]
-        ).strip()
+        if scene.gauges is not None:
+            levels = zip(self.gauges, scene.gauges, strict=True)
+            rows.append("  ".join(f"{name} {level:.2f}" for name, level in levels))
+        return "\n".join(rows)
 
     def _timestep(
         self, state: State, params: Params, reward: jax.Array, terminated: jax.Array

@@ -12,7 +12,7 @@ import numpy as np
 from flax import struct
 
 from metarl.envs.procgen import game
-from metarl.envs.procgen.mazes import any_cell, kruskal, odd_size
+from metarl.envs.procgen.mazes import any_cell, break_wall, kruskal, odd_size
 from metarl.envs.procgen.scene import Scene, atlas_of, centred, whole
 from metarl.ops import keys
 from metarl.types import Key
@@ -64,15 +64,10 @@ class Maze(game.Game):
     def edit(self, key: Key, level: World) -> World:
         """Breaks a wall between two passages, or moves the cheese, each half of the times."""
         choice, wall_word, cheese_word = keys.words(key, 3)
-        free = jnp.pad(~level.walls, 1)
-        beside = free[1:-1, :-2] & free[1:-1, 2:], free[:-2, 1:-1] & free[2:, 1:-1]
-        weak = level.walls & (beside[0] | beside[1])
-        broken = jnp.arange(level.walls.size) == any_cell(wall_word, weak)
-        opened = level.walls & ~(broken.reshape(weak.shape) & weak)
         place = ~level.walls.ravel() & (jnp.arange(level.walls.size) != level.mouse)
         moves = choice >> 31 == 1
         return World(
-            walls=jnp.where(moves, level.walls, opened),
+            walls=jnp.where(moves, level.walls, break_wall(wall_word, level.walls)),
             mouse=level.mouse,
             cheese=jnp.where(moves, any_cell(cheese_word, place), level.cheese),
         )

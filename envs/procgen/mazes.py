@@ -64,16 +64,27 @@ def any_cell(word: jax.Array, free: jax.Array) -> jax.Array:
     return jnp.argmax(count > keys.below(word, count[-1])).astype(jnp.int32)
 
 
+def break_wall(word: jax.Array, walls: jax.Array) -> jax.Array:
+    """The walls [H, W] less a random one between two passages, where there is one."""
+    free = jnp.pad(~walls, 1)
+    beside = (free[1:-1, :-2] & free[1:-1, 2:]) | (free[:-2, 1:-1] & free[2:, 1:-1])
+    weak = walls & beside
+    broken = jnp.arange(walls.size).reshape(walls.shape) == any_cell(word, weak)
+    return walls & ~(broken & weak)
+
+
 def distances(free: jax.Array, target: jax.Array) -> jax.Array:
-    """[H, W] int32, moves from every cell to the cell `target`; `H * W` where there is no way.
+    """[H, W] int32, moves from every cell to the nearest target; `H * W` where there is no way.
 
     Args:
-      free: [H, W] bool, where one may walk; the target's own cell counts as free.
-      target: [] int32, `row * W + column`.
+      free: [H, W] bool, where one may walk; a target's own cell counts as free.
+      target: [] int32, the cell `row * W + column`, or [H, W] bool, several.
     """
     height, width = free.shape
     far = height * width
-    start = jnp.where(jnp.arange(far).reshape(height, width) == target, 0, far)
+    if target.dtype != jnp.bool_:
+        target = jnp.arange(far).reshape(height, width) == target
+    start = jnp.where(target, 0, far)
 
     def spread(loop: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         padded = jnp.pad(loop[0], 1, constant_values=far)
@@ -83,3 +94,27 @@ def distances(free: jax.Array, target: jax.Array) -> jax.Array:
         return new, jnp.any(new < loop[0])
 
     return jax.lax.while_loop(lambda loop: loop[1], spread, (start, jnp.bool_(True)))[0]
+
+
+def shortest_ways(far: jax.Array, targets: jax.Array) -> jax.Array:
+    """[H, W] bool, the cells of one shortest way from every target back to where `far` is zero.
+
+    Args:
+      far: [H, W] int32, as `distances` gives them.
+      targets: [H, W] bool, none of them out of reach.
+    """
+    padded = jnp.pad(far, 1, constant_values=far.size)
+    nearer = [
+        near == far - 1
+        for near in (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
+    ]
+    steps = []  # where the way goes up, down, left, right: the first of these that comes nearer
+    for way in nearer:
+        steps.append(way & ~functools.reduce(jnp.logical_or, steps, jnp.zeros_like(way)))
+
+    def back(loop: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        up, down, left, right = (jnp.pad(loop[0] & step, 1) for step in steps)
+        new = loop[0] | up[2:, 1:-1] | down[:-2, 1:-1] | left[1:-1, 2:] | right[1:-1, :-2]
+        return new, jnp.any(new & ~loop[0])
+
+    return jax.lax.while_loop(lambda loop: loop[1], back, (targets, jnp.bool_(True)))[0]
