@@ -8,12 +8,15 @@ import metarl
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 
-CHEAP_BRAX = ("brax/fast",)  # every other one compiles for a quarter of a minute
+FAMILIES = {  # of many ids of one kind, those that stand for the others outside of slow tests
+    "brax/": ("brax/fast",),  # every other one compiles for a quarter of a minute
+    "LPG": ("LPGAll-v0", "LPGRandSparse-v0"),  # the others are their programmes on other levels
+}
 
 
 def _ids():
     for name in metarl.registered():
-        slow = name.startswith("brax/") and name not in CHEAP_BRAX
+        slow = any(name.startswith(f) and name not in few for f, few in FAMILIES.items())
         yield pytest.param(name, marks=[pytest.mark.slow] if slow else [])
 
 
