@@ -83,8 +83,8 @@ class DiscountingChain:
         """Takes the first action down. The key is not used."""
         chosen = jnp.clip(action, 0, CHAINS - 1).astype(jnp.int32)
         state = State(jnp.where(state.time == 0, chosen, state.chain), state.time + 1)
-        pays = (jnp.arange(CHAINS) == state.chain) & (state.time == params.reward_steps)
-        reward = jnp.sum(jnp.where(pays, params.rewards, 0))
+        pays = state.time == params.reward_steps[state.chain]
+        reward = jnp.where(pays, params.rewards[state.chain], 0)
         ends, late = state.time >= params.length, state.time >= params.max_steps
         return state, outcome(self.observe(state, params)[0], reward, ends, late)
 

@@ -85,7 +85,7 @@ class Pendulum:
     ) -> tuple[State, TimeStep]:
         """Turns for one time step. The key is not used."""
         torque = jnp.clip(action[0], -TORQUE, TORQUE)
-        cost = wrapped(state.angle) ** 2 + 0.1 * state.spin**2 + 0.001 * torque**2
+        cost = state.angle**2 + 0.1 * state.spin**2 + 0.001 * torque**2
         falling = 3 * params.gravity / (2 * params.length) * jnp.sin(state.angle)
         pushed = 3 / (params.mass * params.length**2) * torque
         spin = jnp.clip(state.spin + (falling + pushed) * params.time_step, -SPIN, SPIN)
