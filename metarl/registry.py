@@ -54,6 +54,7 @@ _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "LPGSmall-v0": ("metarl.envs.lpg.grid:LPGGrid", {"mode": "small"}),
     "LPGSparse-v0": ("metarl.envs.lpg.grid:LPGGrid", {"mode": "sparse"}),
     "LPGTabular-v0": ("metarl.envs.lpg.grid:LPGGrid", {"mode": "tabular"}),
+    "Maze-v0": ("metarl.envs.maze:Maze", {}),
     "Minesweeper-v0": ("metarl.envs.minesweeper:Minesweeper", {}),
     "MountainCar-v0": ("metarl.envs.mountain_car:MountainCar", {}),
     "Navigation-v0": ("metarl.envs.navigation:Navigation", {}),
