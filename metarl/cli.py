@@ -32,6 +32,7 @@ class Train(Config):
 
     Names take settings: `metarl train Snake-v0 size=6 --rule ppo entropy_cost=0.02 --seeds 0 1 2`.
     `metarl parts` lists rules, agents and their settings; `metarl envs` lists environments.
+    `gym/CartPole-v1`, and any other id of Gymnasium's behind `gym/`, is stepped on the host.
     Ctrl-C saves and stops; `metarl resume RUN` continues to the same result, bit for bit.
     """
 
@@ -47,7 +48,8 @@ class Train(Config):
         from metarl.run import train
 
         config = Config(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Config)})
-        out = self.out or free_path(Path("runs"), f"{self.env.name}-{self.rule.name}".lower())
+        stem = f"{self.env.name}-{self.rule.name}".lower().replace("/", "-").replace(":", "-")
+        out = self.out or free_path(Path("runs"), stem)
         with Console() as report:
             folder, learner = train(config, out, report)
         finish(folder, learner, report)

@@ -25,6 +25,7 @@ LAYERS = [  # a module imports from its own folder and from the layers above it
     {"io", "config", "console"},
     {"build"},
     {"programme", "gym"},
+    {"hosted"},
     {"run"},
     {"outcome"},
     {"play"},
