@@ -140,6 +140,8 @@ def registered() -> tuple[str, ...]:
 def make(name: str, /, **overrides: Any) -> Any:
     """Builds the environment called `name`; `overrides` are its static fields.
 
+    `"module:Class"` names one that is not registered.
+
     Raises:
       ValueError: no such id (a near one is suggested), no such field, or a field with a bad value.
     """
@@ -199,6 +201,8 @@ def _find(name: str) -> tuple[str | Callable[..., Any], dict[str, Any]]:
     plugins = _plugins()
     if name in plugins:
         return plugins[name].value, {}
+    if ":" in name:
+        return name, {}
     known = registered()
     raise ValueError(
         f"no environment {name!r}{did_you_mean(name, known)} known: {', '.join(known)}"

@@ -29,6 +29,8 @@ LAYERS = [  # a module imports from its own folder and from the layers above it
     {"run"},
     {"outcome"},
     {"play"},
+    {"checks"},
+    {"commands"},
     {"cli"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
