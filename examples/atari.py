@@ -7,6 +7,7 @@ The games come with ale-py. This uses its vector environment; single ones with G
 """
 
 import sys
+from typing import Any
 
 import ale_py
 import gymnasium
@@ -25,7 +26,7 @@ def main(game: str = "Pong", updates: int = 100, side: int = 42, longest: int = 
     Frames are shrunk to `side` by `side`: the conv agent keeps the length of its planes, so its
     dense layer grows with their area.
     """
-    sizes = {"num_envs": 8, "img_height": side, "img_width": side}
+    sizes: dict[str, Any] = {"num_envs": 8, "img_height": side, "img_width": side}
     envs = gymnasium.make_vec(f"ALE/{game}-v5", **sizes)
     env = host.HostEnv.of(envs)
     agent = conv(env, ppo.heads(env), channels=(8,), hidden=128)
@@ -45,4 +46,5 @@ def main(game: str = "Pong", updates: int = 100, side: int = 42, longest: int = 
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:2], *map(int, sys.argv[2:]))
+    arguments: Any = [*sys.argv[1:2], *map(int, sys.argv[2:])]
+    main(*arguments)
