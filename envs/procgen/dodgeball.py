@@ -97,28 +97,22 @@ class Dodgeball(game.Game):
         lava = rooms(room_key, side, _SPLITS[self.mode])
         player = cell_of(any_cell(player_word, ~lava), side)
         count = 3 + keys.below(count_word, most - 2)
-        level = Level(
-            lava, player, _door(door_word, lava, player), *_enemies(enemy_key, lava, player, most)
-        )
-        return level.replace(
-            pause=jnp.where(jnp.arange(most) < count, level.pause, 0).astype(jnp.uint8)
-        )
+        *enemies, pause = _enemies(enemy_key, lava, player, most)
+        pause = jnp.where(jnp.arange(most) < count, pause, 0).astype(jnp.uint8)
+        return Level(lava, player, _door(door_word, lava, player), *enemies, pause)
 
     def edit(self, key: Key, level: Level) -> Level:
         """Moves the door or one enemy."""
         enemy_key, word_key = keys.split(key)
         choice, door_word, which = keys.words(word_key, 3)
         most = level.pause.shape[0]
-        moved = _enemies(enemy_key, level.lava, level.player, most)
-        count = (level.pause > 0).sum()
-        this = (jnp.arange(most) == keys.below(which, count)) & (choice >> 31 == 1)
+        moves = choice >> 31 == 1
+        this = (jnp.arange(most) == keys.below(which, (level.pause > 0).sum())) & moves
+        new = _enemies(enemy_key, level.lava, level.player, most)
         old = level.enemy, level.stroll, level.phase, level.pause
-        enemy, stroll, phase, pause = (
-            jnp.where(this.reshape(-1, *[1] * (x.ndim - 1)), y, x)
-            for x, y in zip(old, moved, strict=True)
-        )
-        door = jnp.where(choice >> 31 == 1, level.door, _door(door_word, level.lava, level.player))
-        return level.replace(door=door, enemy=enemy, stroll=stroll, phase=phase, pause=pause)
+        moved = jax.tree.map(lambda x, y: jax.vmap(jnp.where)(this, x, y), new, old)
+        door = jnp.where(moves, level.door, _door(door_word, level.lava, level.player))
+        return Level(level.lava, level.player, door, *moved)
 
     def begin(self, level: Level) -> World:
         """The player faces up, no ball flies."""
@@ -187,8 +181,8 @@ class Dodgeball(game.Game):
         tiles = jnp.where(door, shown, level.lava.astype(jnp.uint8))
         enemy_row, enemy_column = strollers(level, world.time)
         most = world.alive.shape[0]
-        size = np.repeat(np.float32([SIZE, BALL_SIZE, SIZE]), [most, _OWN + most, 1])
-        ball = np.repeat(np.uint8([OWN, BALL]), [_OWN, most])
+        size = np.repeat([SIZE, BALL_SIZE, SIZE], [most, _OWN + most, 1]).astype(np.float32)
+        ball = np.repeat([OWN, BALL], [_OWN, most]).astype(np.uint8)
         kind = jnp.concatenate(
             [
                 jnp.where(world.alive, jnp.uint8(ENEMY), 0),

@@ -94,7 +94,7 @@ def distances(
         target = jnp.arange(far).reshape(height, width) == target
     start = jnp.where(target, 0, far)
 
-    def spread(loop: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, ...]:
+    def spread(loop: tuple) -> tuple:
         turn, old, _ = loop
         padded = jnp.pad(old, 1, constant_values=far)
         ways = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])

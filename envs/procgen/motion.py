@@ -26,7 +26,7 @@ def at(flags: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
 
 def touches(flags: jax.Array, row: jax.Array, column: jax.Array, size: float) -> jax.Array:
     """[] bool, whether a square with sides of `size`, at most 1, overlaps a marked cell."""
-    corner = np.float32([-size / 2, size / 2])
+    corner = np.array([-size / 2, size / 2], np.float32)
     return jnp.any(at(flags, row + corner[:, None], column + corner))
 
 
