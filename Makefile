@@ -29,7 +29,7 @@ format: $(VENV)/.developed
 types: $(VENV)/.developed
 	$(BIN)/mypy
 
-bench: $(VENV)/.tested
+bench: $(VENV)/.benched
 	$(BIN)/python benchmarks/envs.py
 	$(BIN)/python benchmarks/ppo.py
 
@@ -44,6 +44,10 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/pip
 $(VENV)/.tested: pyproject.toml | $(BIN)/pip
 	$(BIN)/pip install --quiet --editable '.[test]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.benched: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --editable '.[test,bench]'
+	@touch $@ $(VENV)/.tested $(VENV)/.installed
 
 $(VENV)/.developed: pyproject.toml | $(BIN)/pip
 	$(BIN)/pip install --quiet --editable '.[test,dev]'
