@@ -12,11 +12,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
-from metarl.envs.procgen import game
+from metarl.envs.procgen import game, motion
 from metarl.envs.procgen.mazes import any_cell
-from metarl.envs.procgen.motion import any_stroll, at, cell_of, meet, remainder, to_and_fro, touches
 from metarl.envs.procgen.rooms import rooms
-from metarl.envs.procgen.scene import Scene, Sprites, atlas_of, centred, whole
+from metarl.envs.procgen.scene import Scene, Sprites, atlas_of, centred, turned, whole
 from metarl.ops import keys
 from metarl.ops.control import apart
 from metarl.types import Key
@@ -95,11 +94,11 @@ class Dodgeball(game.Game):
         room_key, enemy_key, word_key = keys.split(key, 3)
         player_word, door_word, count_word = keys.words(word_key, 3)
         lava = rooms(room_key, side, _SPLITS[self.mode])
-        player = cell_of(any_cell(player_word, ~lava), side)
+        player = motion.cell_of(any_cell(player_word, ~lava), side)
         count = 3 + keys.below(count_word, most - 2)
-        *enemies, pause = _enemies(enemy_key, lava, player, most)
+        enemy, stroll, phase, pause = _enemies(enemy_key, lava, player, most)
         pause = jnp.where(jnp.arange(most) < count, pause, 0).astype(jnp.uint8)
-        return Level(lava, player, _door(door_word, lava, player), *enemies, pause)
+        return Level(lava, player, _door(door_word, lava, player), enemy, stroll, phase, pause)
 
     def edit(self, key: Key, level: Level) -> Level:
         """Moves the door or one enemy."""
@@ -143,15 +142,15 @@ class Dodgeball(game.Game):
         wait = jnp.where(throws, COOL_DOWN - 1, jnp.maximum(world.wait, 1) - 1).astype(jnp.uint8)
         ball_row, ball_column, way = _flown(world, throws, level.lava)
         enemy_row, enemy_column = apart(strollers(level, time))
-        near = meet(ball_row, ball_column, enemy_row, enemy_column, within=_STRIKE)
+        near = motion.meet(ball_row, ball_column, enemy_row, enemy_column, within=_STRIKE)
         hit = near[:_OWN] & world.alive & (way[:_OWN, None] > 0)  # [3, M]
         alive = world.alive & ~hit.any(axis=0)
         way = jnp.where(jnp.pad(hit.any(axis=1), (0, alive.shape[0])), 0, way)
         reward = 2 * jnp.sum(alive != world.alive)
-        body = meet(row[None], column[None], enemy_row, enemy_column, within=SIZE)[0] & alive
-        struck = meet(row[None], column[None], ball_row, ball_column, within=_STRIKE)[0]
+        body = motion.meet(row[None], column[None], enemy_row, enemy_column, within=SIZE)[0] & alive
+        struck = motion.meet(row[None], column[None], ball_row, ball_column, within=_STRIKE)[0]
         struck = struck[_OWN:] & (way[_OWN:] > 0)
-        dead = touches(level.lava, row, column, SIZE) | jnp.any(body | struck)
+        dead = motion.touches(level.lava, row, column, SIZE) | jnp.any(body | struck)
         door = level.door.astype(jnp.float32) + 0.5
         there = jnp.maximum(jnp.abs(door[0] - row), jnp.abs(door[1] - column)) < SIZE
         won = there & ~alive.any() & ~dead
@@ -221,10 +220,7 @@ class Dodgeball(game.Game):
         enemy = "..eeee.. .eeeeee. eekeekee eeeeeeee .eekkee. ..eeee.. .ee..ee. .kk..kk."
         ball = "........ ..yyyy.. .yyrryy. .yrryry. .yryrry. .yyrryy. ..yyyy.. ........"
         up = "...cc... ..cccc.. .bccccb. bbbbbbbb bbbbbbbb .bbbbbb. .bbbbbb. .kk..kk."
-        turned = np.array([list(row) for row in up.split()])
-        player = (
-            " ".join("".join(row) for row in np.rot90(turned, -quarter)) for quarter in range(4)
-        )
+        player = [turned(up, quarters) for quarters in range(4)]
         own = ball.replace("y", "c").replace("r", "b")
         return atlas_of(
             (ground, lava, shut, shut.replace("k", "g"), enemy, ball, own, *player), colours
@@ -234,7 +230,7 @@ class Dodgeball(game.Game):
 def strollers(level: Level, time: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Rows and columns [M] float32 of the enemies' centres at a time."""
     ahead = time + level.phase.astype(jnp.float32)
-    return to_and_fro(level.enemy, level.stroll, ahead, speed=ENEMY_SPEED)
+    return motion.to_and_fro(level.enemy, level.stroll, ahead, speed=ENEMY_SPEED)
 
 
 def _flown(
@@ -243,8 +239,7 @@ def _flown(
     """Rows, columns and ways [3 + M] of the balls a step later, the player's new one too."""
 
     def with_new(balls: jax.Array, new: jax.Array) -> jax.Array:
-        shifted = jnp.concatenate([new[None], balls[: _OWN - 1], balls[_OWN:]])
-        return jnp.where(throws, shifted, balls)
+        return jnp.concatenate([motion.pushed(throws, balls[:_OWN], new), balls[_OWN:]])
 
     way = with_new(world.way, world.facing)
     speed = np.full(way.shape, BALL_SPEED, np.float32)
@@ -253,7 +248,7 @@ def _flown(
     right = (way == RIGHT).astype(jnp.float32) - (way == LEFT)
     row = with_new(world.ball_row, world.row) + speed * down
     column = with_new(world.ball_column, world.column) + speed * right
-    ends = at(lava, row, column)
+    ends = motion.at(lava, row, column)
     return apart((row, column, jnp.where(ends, 0, way).astype(jnp.uint8)))
 
 
@@ -267,7 +262,7 @@ def _thrown(
     """[M] uint8, the ways of the balls that enemies throw at this time; 0: none."""
     down, right = player[0] - enemy[0], player[1] - enemy[1]
     pause = jnp.maximum(level.pause, 1).astype(jnp.float32)
-    due = remainder(time + level.phase.astype(jnp.float32), pause) == 0
+    due = motion.remainder(time + level.phase.astype(jnp.float32), pause) == 0
     upright = jnp.abs(down) > jnp.abs(right)
     way = jnp.where(upright, jnp.where(down > 0, DOWN, UP), jnp.where(right > 0, RIGHT, LEFT))
     return jnp.where(can & due, way, 0).astype(jnp.uint8)
@@ -284,7 +279,9 @@ def _door(word: jax.Array, lava: jax.Array, player: jax.Array) -> jax.Array:
     """[2] uint8, a cell along the world's edge, at least 6 cells from the player."""
     place = jnp.arange(lava.shape[0])
     edge = (place == 1) | (place == lava.shape[0] - 2)
-    return cell_of(any_cell(word, _away(lava, player, 6) & (edge[:, None] | edge)), lava.shape[0])
+    return motion.cell_of(
+        any_cell(word, _away(lava, player, 6) & (edge[:, None] | edge)), lava.shape[0]
+    )
 
 
 def _enemies(
@@ -293,6 +290,6 @@ def _enemies(
     """Places, strolls, phases and pauses of enemies at least 7 cells from the player."""
     far = _away(lava, player, 7)
     words = jax.random.bits(key, (most, 5), jnp.uint32)
-    enemy, stroll = jax.vmap(lambda w: any_stroll(w, far, far, _STROLL))(words[:, :3])
+    enemy, stroll = jax.vmap(lambda w: motion.any_stroll(w, far, far, _STROLL))(words[:, :3])
     phase, pause = keys.below(words[:, 3], 64), 24 + keys.below(words[:, 4], 17)
     return enemy, stroll, phase.astype(jnp.uint8), pause.astype(jnp.uint8)

@@ -41,6 +41,11 @@ def meet(
     return near & (jnp.abs(column[:, None] - columns) < within)
 
 
+def pushed(flag: jax.Array, old: jax.Array, new: jax.Array) -> jax.Array:
+    """[N] where `flag` the new one, then all old ones [N] but the last; else the old ones."""
+    return jnp.where(flag, jnp.concatenate([new[None], old[:-1]]), old)
+
+
 def remainder(x: jax.Array, divisor: jax.Array) -> jax.Array:
     """The remainder of whole floats below 2**24; the CPU divides no vectors of integers."""
     return x - divisor * jnp.floor(x / divisor)

@@ -138,6 +138,12 @@ def atlas_of(
     return np.stack(pictures)
 
 
+def turned(drawing: str, quarters: int) -> str:
+    """A drawing turned clockwise by quarters."""
+    signs = np.array([list(row) for row in drawing.split()])
+    return " ".join("".join(row) for row in np.rot90(signs, -quarters))
+
+
 def _at(scene: Scene, rows: jax.Array, columns: jax.Array) -> jax.Array:
     """[R, C] uint8, the tiles at rows [R] and columns [C]; beyond the world the kind `outside`."""
     height, width = scene.tiles.shape
@@ -179,8 +185,8 @@ def _texel(fraction: jax.Array) -> jax.Array:
 
 
 def _bars(image: jax.Array, gauges: jax.Array, pixels: int) -> jax.Array:
-    """Two rows of pixels a gauge, the first lowest, as long as they are full."""
-    thick = max(pixels // 32, 1)
+    """A row of pixels a gauge, in a picture of 64, the first lowest, as long as they are full."""
+    thick = max(pixels // 64, 1)
     row, column = jnp.arange(pixels)[:, None], jnp.arange(pixels)[None, :]
     number = (pixels - 1 - row) // thick  # which gauge a row of pixels belongs to
     level = gauges[jnp.clip(number, 0, gauges.shape[0] - 1)]
