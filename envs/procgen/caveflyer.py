@@ -119,7 +119,7 @@ class CaveFlyer(game.Game):
         thing_key, word_key = keys.split(key)
         choice, goal_word = keys.words(word_key, 2)
         side = level.walls.shape[0]
-        ship, goal = (jnp.sum(x * jnp.array([side, 1])) for x in (level.ship, level.goal))
+        ship, goal = (x @ jnp.array([side, 1]) for x in (level.ship, level.goal))
         inside = distances(~level.walls, ship) < side**2
         moves = choice >> 31 == 1
         goal = jnp.where(moves, _far_cell(goal_word, inside, ship), goal)
@@ -154,11 +154,9 @@ class CaveFlyer(game.Game):
         north, east = (back * THRUST * x for x in _way(heading))
         down, right = DRAG * world.down + north, DRAG * world.right - east
         stops = motion.touches(level.walls, world.row + down, world.column, SIZE)
-        down = jnp.where(stops, 0, down)
-        row = world.row + down
+        row, down = world.row + jnp.where(stops, 0, down), jnp.where(stops, 0, down)
         stops = motion.touches(level.walls, row, world.column + right, SIZE)
-        right = jnp.where(stops, 0, right)
-        column = world.column + right
+        column, right = world.column + jnp.where(stops, 0, right), jnp.where(stops, 0, right)
         shoots = (action == game.FIRE) & (world.wait == 0)
         wait = jnp.where(shoots, COOL_DOWN - 1, jnp.maximum(world.wait, 1) - 1).astype(jnp.uint8)
         shot_row, shot_column, shot = _flown(world, shoots)
@@ -170,9 +168,8 @@ class CaveFlyer(game.Game):
         reward = 3 * jnp.sum((health == 0) & (world.health > 0))
         rows, columns = dangers(level, time)
         dead = jnp.any(motion.meet(row[None], column[None], rows, columns, within=_TOUCH))
-        goal = level.goal.astype(jnp.float32) + 0.5
-        there = jnp.maximum(jnp.abs(goal[0] - row), jnp.abs(goal[1] - column)) < _TOUCH
-        won = there & ~dead
+        goal = level.goal.astype(jnp.float32)[:, None] + 0.5
+        won = motion.meet(row[None], column[None], *goal, within=_TOUCH)[0, 0] & ~dead
         world = world.replace(
             time=time,
             row=row,
@@ -196,8 +193,8 @@ class CaveFlyer(game.Game):
         tiles = jnp.where(goal, GOAL, level.walls.astype(jnp.uint8)).astype(jnp.uint8)
         rows, columns = dangers(level, world.time)
         target = level.target.astype(jnp.float32) + 0.5
-        numbers = [len(target), len(rows), _SHOTS, 1]
-        size = np.repeat([OTHER_SIZE, OTHER_SIZE, SHOT_SIZE, 1.0], numbers).astype(np.float32)
+        numbers = [len(target) + len(rows), _SHOTS, 1]
+        size = np.repeat([OTHER_SIZE, SHOT_SIZE, 1.0], numbers).astype(np.float32)
         danger = np.where(np.arange(len(rows)) < _OBSTACLES[self.mode], OBSTACLE, ENEMY)
         kind = [
             jnp.where(world.health > 0, jnp.uint8(TARGET), 0),
@@ -222,17 +219,18 @@ class CaveFlyer(game.Game):
     ) -> dict[str, jax.Array]:
         """What kills, by name, a cell away from one way to the goal; and the targets."""
         side = _SIDE[self.mode]
-        cell = jnp.arange(side**2).reshape(side, side)
-        way = shortest_ways(distances(inside, ship), cell == goal)
-        row, column = (jnp.abs(jnp.arange(side) - x) for x in jnp.divmod(ship, side))
-        away = jnp.maximum(row[:, None], column) > 4
+        goal = jnp.arange(side**2).reshape(side, side) == goal
+        way = shortest_ways(distances(inside, ship), goal)
+        row, column = (jnp.abs(jnp.arange(side) - x) > 4 for x in jnp.divmod(ship, side))
+        away = row[:, None] | column
         place = inside & ~widened(way) & away
-        obstacles, enemies = _OBSTACLES[self.mode], _ENEMIES[self.mode]
-        words = jax.random.bits(key, (obstacles + enemies + _TARGETS[self.mode], 4), jnp.uint32)
-        kills, targets = jnp.split(words, [obstacles + enemies])
+        still = _OBSTACLES[self.mode]
+        number = still + _ENEMIES[self.mode]
+        words = jax.random.bits(key, (number + _TARGETS[self.mode], 4), jnp.uint32)
+        kills, targets = words[:number], words[number:]
         flight = jax.vmap(lambda w: motion.any_stroll(w, place, place, _STROLL))
-        danger, stroll = flight(kills[:, :3])
-        moves = np.arange(obstacles + enemies)[:, None] >= obstacles
+        danger, stroll = flight(kills)
+        moves = np.arange(number)[:, None] >= still
         return {
             "danger": danger,
             "stroll": jnp.where(moves, stroll, 0).astype(jnp.int8),
@@ -280,8 +278,8 @@ def dangers(level: Level, time: jax.Array) -> tuple[jax.Array, jax.Array]:
 def _way(heading: jax.Array) -> tuple[jax.Array, jax.Array]:
     """How far up and right a heading leads, float32, of length 1."""
     angle = np.arange(HEADINGS) * (2 * np.pi / HEADINGS)
-    table = np.round([np.cos(angle), np.sin(angle)], 6).astype(np.float32)
-    return tuple(jnp.asarray(row)[heading] for row in table)
+    up, right = np.round([np.cos(angle), np.sin(angle)], 6).astype(np.float32)
+    return jnp.asarray(up)[heading], jnp.asarray(right)[heading]
 
 
 def _flown(world: World, shoots: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:

@@ -151,8 +151,8 @@ class Dodgeball(game.Game):
         struck = motion.meet(row[None], column[None], ball_row, ball_column, within=_STRIKE)[0]
         struck = struck[_OWN:] & (way[_OWN:] > 0)
         dead = motion.touches(level.lava, row, column, SIZE) | jnp.any(body | struck)
-        door = level.door.astype(jnp.float32) + 0.5
-        there = jnp.maximum(jnp.abs(door[0] - row), jnp.abs(door[1] - column)) < SIZE
+        door = level.door.astype(jnp.float32)[:, None] + 0.5
+        there = motion.meet(row[None], column[None], *door, within=SIZE)[0, 0]
         won = there & ~alive.any() & ~dead
         thrown = _thrown(
             level, time, alive & (way[_OWN:] == 0), (enemy_row, enemy_column), (row, column)
