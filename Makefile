@@ -5,7 +5,6 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SETTINGS ?= size=6
 STEPS ?= 2000000
-JOBS ?= 2 # test files at a time
 
 .PHONY: train test reproduce lint format types bench clean
 
@@ -13,7 +12,7 @@ train: $(VENV)/.installed
 	$(BIN)/metarl train Snake-v0 $(SETTINGS) --agent mlp hidden=128,128 --steps $(STEPS)
 
 test: $(VENV)/.tested
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest
 
 reproduce: $(VENV)/.tested
 	$(BIN)/python -m pytest -m slow
@@ -29,7 +28,7 @@ format: $(VENV)/.developed
 types: $(VENV)/.developed
 	$(BIN)/mypy
 
-bench: $(VENV)/.benched
+bench: $(VENV)/.tested
 	$(BIN)/python benchmarks/envs.py
 	$(BIN)/python benchmarks/ppo.py
 
@@ -44,10 +43,6 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/pip
 $(VENV)/.tested: pyproject.toml | $(BIN)/pip
 	$(BIN)/pip install --quiet --editable '.[test]'
 	@touch $@ $(VENV)/.installed
-
-$(VENV)/.benched: pyproject.toml | $(BIN)/pip
-	$(BIN)/pip install --quiet --editable '.[test,bench]'
-	@touch $@ $(VENV)/.tested $(VENV)/.installed
 
 $(VENV)/.developed: pyproject.toml | $(BIN)/pip
 	$(BIN)/pip install --quiet --editable '.[test,dev]'

@@ -68,11 +68,7 @@ class Environment(Protocol[S, P]):
 
     @property
     def action_space(self) -> Space:
-        """`Discrete(A)`, or a one-dimensional `Box`.
-
-        A Gaussian policy samples outside a box now and then. `step` clips such actions; nothing
-        else does. The rollout keeps what was sampled, so that its density is the policy's own.
-        """
+        """`Discrete(A)` for now, or a `Box`."""
         ...
 
     def default_params(self) -> P:

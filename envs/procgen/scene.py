@@ -5,6 +5,7 @@ cells, rows downwards. A view is a square of `span` cells whose corner may lie a
 can follow the player. Kind 0 is empty ground; the others are a game's own.
 """
 
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +29,7 @@ class Sprites(struct.PyTreeNode):
     column: jax.Array  # [M] float32
     size: jax.Array  # [M] float32, side in cells
     kind: jax.Array  # [M] uint8, 0: not there
+    among: tuple[int, ...] = struct.field(pytree_node=False, default=())  # its kinds; (): any
 
 
 class Scene(struct.PyTreeNode):
@@ -36,7 +38,7 @@ class Scene(struct.PyTreeNode):
     tiles: jax.Array  # [H, W] uint8, the kind of every cell of the world
     top: jax.Array  # [] float32, row of the view's upper edge
     left: jax.Array  # [] float32, column of the view's left edge
-    sprites: Sprites | None = None
+    sprites: Sprites | tuple[Sprites, ...] = ()  # many are cheaper in groups of few kinds
     gauges: jax.Array | None = None  # [E] float32 in 0..1, what a player knows besides
     span: int = struct.field(pytree_node=False, default=1)  # cells of a side of the view
     outside: int = struct.field(pytree_node=False, default=0)  # the kind beyond the world's edge
@@ -76,6 +78,10 @@ def planes(scene: Scene, kinds: int) -> jax.Array:
     # Rows and columns are one axis until the end: XLA:CPU vectorises long loops alone.
     bit = np.arange(kinds - 1, dtype=flags.dtype)[:, None]
     marks = ((flags.ravel() >> bit) & 1).astype(jnp.uint8)
+    if any(_knows_its_kinds(group, scene) for group in _groups(scene)):
+        words = jnp.broadcast_to(_words(scene, kinds)[..., None], (kinds - 1, *flags.shape))
+        column = np.tile(np.arange(scene.span, dtype=np.uint32), scene.span)
+        marks |= ((words.reshape(kinds - 1, -1) >> column) & 1).astype(jnp.uint8)
     if scene.gauges is not None:
         level = jnp.round(jnp.clip(scene.gauges, 0, 1) * 255).astype(jnp.uint8)
         shown = jnp.broadcast_to(level[:, None], (level.shape[0], scene.span**2))
@@ -100,19 +106,18 @@ def picture(scene: Scene, atlas: np.ndarray, pixels: int = 64) -> jax.Array:
     texel = _texel(rows - cell[0])[:, None] * TEXTURE + _texel(columns - cell[1])[None, :]
     shown = textures[apart(_at(scene, *cell)).astype(jnp.int32) * TEXTURE**2 + texel]
     image = jnp.where(shown > jnp.uint32(_OPAQUE), shown, textures[texel])
-    if scene.sprites is not None:
 
-        def draw(image: jax.Array, sprite: Sprites) -> tuple[jax.Array, None]:
-            row = (rows - sprite.row) / sprite.size + 0.5
-            column = (columns - sprite.column) / sprite.size + 0.5
-            here = ((row >= 0) & (row < 1))[:, None] & ((column >= 0) & (column < 1))[None, :]
-            texel = _texel(row)[:, None] * TEXTURE + _texel(column)[None, :]
-            shown = textures[sprite.kind.astype(jnp.int32) * TEXTURE**2 + texel]
-            return jnp.where(
-                here & (shown > jnp.uint32(_OPAQUE)) & (sprite.kind > 0), shown, image
-            ), None
+    def draw(image: jax.Array, sprite: Sprites) -> tuple[jax.Array, None]:
+        row = (rows - sprite.row) / sprite.size + 0.5
+        column = (columns - sprite.column) / sprite.size + 0.5
+        here = ((row >= 0) & (row < 1))[:, None] & ((column >= 0) & (column < 1))[None, :]
+        texel = _texel(row)[:, None] * TEXTURE + _texel(column)[None, :]
+        shown = textures[sprite.kind.astype(jnp.int32) * TEXTURE**2 + texel]
+        here &= (shown > jnp.uint32(_OPAQUE)) & (sprite.kind > 0)
+        return jnp.where(here, shown, image), None
 
-        image = jax.lax.scan(draw, image, scene.sprites)[0]
+    for group in _groups(scene):
+        image = jax.lax.scan(draw, image, group)[0]
     if scene.gauges is not None:
         image = _bars(image, scene.gauges, pixels)
     return jnp.stack([(apart(image) >> shift).astype(jnp.uint8) for shift in (0, 8, 16)])
@@ -138,10 +143,15 @@ def atlas_of(
     return np.stack(pictures)
 
 
-def turned(drawing: str, quarters: int) -> str:
-    """A drawing turned clockwise by quarters."""
-    signs = np.array([list(row) for row in drawing.split()])
-    return " ".join("".join(row) for row in np.rot90(signs, -quarters))
+def mirrored(drawing: str) -> str:
+    """A drawing of one kind with left and right exchanged."""
+    return " ".join(row[::-1] for row in drawing.split())
+
+
+def turned(drawing: str, quarters: int = 1) -> str:
+    """A drawing of one kind turned clockwise by so many quarters of a turn."""
+    rows = np.rot90(np.array([list(row) for row in drawing.split()]), -quarters)
+    return " ".join("".join(row) for row in rows)
 
 
 def _at(scene: Scene, rows: jax.Array, columns: jax.Array) -> jax.Array:
@@ -160,16 +170,50 @@ def _flags(scene: Scene, dtype: type) -> jax.Array:
     """
     flag = lambda kind: jnp.where(kind > 0, dtype(1) << (kind - 1).astype(dtype), 0)  # noqa: E731
     flags = flag(kinds_seen(scene))
-    if scene.sprites is None:
-        return flags
-    s = scene.sprites
-    rows = _covered(s.row - scene.top, s.size, scene.span)
-    columns = _covered(s.column - scene.left, s.size, scene.span)
-    high = jnp.where(rows, flag(s.kind)[:, None], dtype(0))
-    wide = jnp.where(columns, ~dtype(0), dtype(0))
-    for down, across in zip(*apart((high, wide)), strict=True):
-        flags |= down[:, None] & across
+    for group in _groups(scene):
+        if _knows_its_kinds(group, scene):
+            continue
+        rows = _covered(group.row - scene.top, group.size, scene.span)
+        columns = _covered(group.column - scene.left, group.size, scene.span)
+        high = jnp.where(rows, flag(group.kind)[:, None], dtype(0))
+        wide = jnp.where(columns, ~dtype(0), dtype(0))
+        for down, across in zip(*apart((high, wide)), strict=True):
+            flags |= down[:, None] & across
     return flags
+
+
+def _words(scene: Scene, kinds: int) -> jax.Array:
+    """[kinds - 1, span] uint32, bit `c` says that something of a kind is in a row's column `c`.
+
+    The same for sprites that know their kinds: rows of them, not cells.
+    """
+    rows_of: list[list[jax.Array]] = [[] for _ in range(kinds - 1)]
+    bit = np.uint32(1) << np.arange(scene.span, dtype=np.uint32)
+    for group in _groups(scene):
+        if not _knows_its_kinds(group, scene):
+            continue
+        rows = _bits(group.row - scene.top, group.size, scene.span)
+        columns = _bits(group.column - scene.left, group.size, scene.span)
+        kind, rows, columns = apart((group.kind.astype(jnp.uint32), rows, columns))
+        wanted = np.repeat(np.array(group.among, np.uint32), scene.span)
+        own = np.tile(bit, len(group.among))
+        words = jnp.zeros(len(own), jnp.uint32)
+        for m in range(len(kind)):
+            here = (kind[m] == wanted) & (rows[m] & own != 0)
+            words |= jnp.where(here, columns[m], jnp.uint32(0))
+        marked = apart(words).reshape(len(group.among), scene.span)
+        for one, row in zip(group.among, marked, strict=True):
+            rows_of[one - 1].append(row)
+    nothing = jnp.zeros(scene.span, jnp.uint32)
+    return apart(jnp.stack([functools.reduce(jnp.bitwise_or, rows, nothing) for rows in rows_of]))
+
+
+def _groups(scene: Scene) -> tuple[Sprites, ...]:
+    return (scene.sprites,) if isinstance(scene.sprites, Sprites) else scene.sprites
+
+
+def _knows_its_kinds(group: Sprites, scene: Scene) -> bool:
+    return bool(group.among) and scene.span <= 32
 
 
 def _covered(centre: jax.Array, size: jax.Array, span: int) -> jax.Array:
@@ -180,13 +224,22 @@ def _covered(centre: jax.Array, size: jax.Array, span: int) -> jax.Array:
     return own | (distance < size[:, None] / 2)
 
 
+def _bits(centre: jax.Array, size: jax.Array, span: int) -> jax.Array:
+    """[M] uint32, the same as bits of a word."""
+    own, reach = jnp.floor(centre), size / 2 + 0.5
+    first = jnp.minimum(own, jnp.floor(centre - reach) + 1)
+    end = jnp.maximum(own + 1, jnp.ceil(centre + reach) - 1)
+    first, end = (jnp.clip(x, 0, span).astype(jnp.uint32) for x in (first, end))
+    return (jnp.uint32(1) << end) - (jnp.uint32(1) << first)  # 1 << 32 is 0
+
+
 def _texel(fraction: jax.Array) -> jax.Array:
     return jnp.clip((fraction * TEXTURE).astype(jnp.int32), 0, TEXTURE - 1)
 
 
 def _bars(image: jax.Array, gauges: jax.Array, pixels: int) -> jax.Array:
-    """A row of pixels a gauge, in a picture of 64, the first lowest, as long as they are full."""
-    thick = max(pixels // 64, 1)
+    """Two rows of pixels a gauge, the first lowest, as long as they are full."""
+    thick = max(pixels // 32, 1)
     row, column = jnp.arange(pixels)[:, None], jnp.arange(pixels)[None, :]
     number = (pixels - 1 - row) // thick  # which gauge a row of pixels belongs to
     level = gauges[jnp.clip(number, 0, gauges.shape[0] - 1)]

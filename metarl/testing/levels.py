@@ -1,4 +1,4 @@
-"""Can every level be won? Scripted and searching players, on many levels side by side."""
+"""Can every level be won? Plays a scripted or searching player on many levels side by side."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -57,29 +57,60 @@ def play_levels(
     return jax.jit(jax.vmap(episode))(params.levels)
 
 
-def foresee(game: Any, world: PyTree, plans: jax.Array) -> tuple[jax.Array, jax.Array, PyTree]:
-    """What plans lead to in a procedurally generated game, which its steps decide alone.
+def look_ahead(
+    game: Any,
+    draw: Callable[[jax.Array], jax.Array],
+    worth: Callable[[PyTree, jax.Array, jax.Array, jax.Array], jax.Array],
+    *,
+    hold: int,
+    steps: int,
+) -> tuple[Callable, Callable]:
+    """A player for `play_levels` that tries out plans in the true game and follows the best.
 
     Args:
-      game: with `advance`.
-      world: now.
-      plans: [P, H] actions.
+      game: whose `advance(world, action)` is the truth.
+      draw: from the number of the turn [] int32 to plans [P, H] int32 of actions, each held for
+        `hold` steps. After the first action of the best plan it is another turn; what is left of
+        that plan, its last action again at the end, is tried besides.
+      worth: of a plan, from the world after it, what it earned [] float32, the steps it lasted
+        [] int32, and whether it ended the task [] bool.
+      hold: steps.
+      steps: of the episode.
 
     Returns:
-      Returns [P] float32 until the task ends, steps [P] int32 that it goes on, at most H, and the
-      worlds [P, ...] after H steps, meaningless where the task ended before.
+      `prepare`, which plans the whole episode, and `player`, which plays it.
     """
 
-    def follow(plan: jax.Array) -> tuple[jax.Array, jax.Array, PyTree]:
+    def follow(world: PyTree, plan: jax.Array) -> tuple[PyTree, jax.Array, jax.Array, jax.Array]:
         def step(loop: tuple, action: jax.Array) -> tuple[tuple, None]:
-            ret, alive, going, world = loop
-            world, reward, ended = game.advance(world, action)
-            ret = jnp.where(going, ret + reward, ret)
-            going &= ~ended
-            return (ret, alive + going, going, world), None
+            world, earned, lasted, ended = loop
+            new, reward, end = game.advance(world, action)
+            world = jax.tree.map(lambda x, y: jnp.where(ended, x, y), world, new)
+            earned = earned + jnp.where(ended, 0, reward)
+            return (world, earned, lasted + ~ended, ended | end), None
 
-        start = (jnp.float32(0), jnp.int32(0), jnp.bool_(True), world)
-        ret, alive, _, last = jax.lax.scan(step, start, plan)[0]
-        return ret, alive, last
+        start = (world, jnp.float32(0), jnp.int32(0), jnp.bool_(False))
+        return jax.lax.scan(step, start, jnp.repeat(plan, hold))[0]
 
-    return jax.vmap(follow)(plans)
+    def prepare(state: PyTree) -> jax.Array:
+        def turn(loop: tuple) -> tuple:
+            number, world, _, kept, actions = loop
+            plans = jnp.concatenate([kept[None], draw(number)])
+            values = jax.vmap(lambda plan: worth(*follow(world, plan)))(plans)
+            best = plans[jnp.argmax(values)]
+            world, _, _, ended = follow(world, best[:1])
+            kept = jnp.concatenate([best[1:], best[-1:]])
+            return number + 1, world, ended, kept, actions.at[number].set(best[0])
+
+        def going(loop: tuple) -> jax.Array:
+            return ~loop[2] & (loop[0] * hold < steps)
+
+        first = draw(jnp.int32(0))[0]
+        actions = jnp.zeros(-(-steps // hold), first.dtype)
+        start = (jnp.int32(0), state.world, jnp.bool_(False), first, actions)
+        return jax.lax.while_loop(going, turn, start)[-1]
+
+    def player(actions: jax.Array, state: PyTree) -> tuple[jax.Array, jax.Array]:
+        return actions, actions[state.time // hold]
+
+    return prepare, player
