@@ -5,6 +5,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 SETTINGS ?= size=6
 STEPS ?= 2000000
+JOBS ?= 2 # test files at a time
 
 .PHONY: train test reproduce lint format types bench clean
 
@@ -12,7 +13,7 @@ train: $(VENV)/.installed
 	$(BIN)/metarl train Snake-v0 $(SETTINGS) --agent mlp hidden=128,128 --steps $(STEPS)
 
 test: $(VENV)/.tested
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 reproduce: $(VENV)/.tested
 	$(BIN)/python -m pytest -m slow
@@ -28,7 +29,7 @@ format: $(VENV)/.developed
 types: $(VENV)/.developed
 	$(BIN)/mypy
 
-bench: $(VENV)/.tested
+bench: $(VENV)/.benched
 	$(BIN)/python benchmarks/envs.py
 	$(BIN)/python benchmarks/ppo.py
 
@@ -43,6 +44,10 @@ $(VENV)/.installed: pyproject.toml | $(BIN)/pip
 $(VENV)/.tested: pyproject.toml | $(BIN)/pip
 	$(BIN)/pip install --quiet --editable '.[test]'
 	@touch $@ $(VENV)/.installed
+
+$(VENV)/.benched: pyproject.toml | $(BIN)/pip
+	$(BIN)/pip install --quiet --editable '.[test,bench]'
+	@touch $@ $(VENV)/.tested $(VENV)/.installed
 
 $(VENV)/.developed: pyproject.toml | $(BIN)/pip
 	$(BIN)/pip install --quiet --editable '.[test,dev]'

@@ -20,6 +20,7 @@ def conv(
     *,
     channels: Sequence[int] = (16, 16),
     hidden: int = 128,
+    free_log_std: bool = False,
 ) -> Agent:
     """Builds the agent for one environment's spaces.
 
@@ -28,6 +29,7 @@ def conv(
       heads: name -> width, as the update rule declares them.
       channels: of the 3x3 layers; sides keep their length.
       hidden: width of the dense layer behind them.
+      free_log_std: of continuous actions: one learned spread, whatever is observed.
 
     Raises:
       ValueError: the observation is not three-dimensional.
@@ -45,13 +47,13 @@ def conv(
         return {
             "conv": conv_init(conv_key, (planes, *channels)),
             "dense": linear_init(dense_key, height * width * channels[-1], hidden),
-            "heads": heads_init(head_key, hidden, heads),
+            "heads": heads_init(head_key, hidden, heads, free_log_std=free_log_std),
         }
 
     def apply(params: Params, carry: tuple, inputs: AgentInput) -> tuple[Heads, tuple]:
         x = jnp.moveaxis(scale(space, inputs.obs), 0, -1)  # [H, W, C]
         x = apply_conv(params["conv"], x).ravel()
         x = jax.nn.relu(linear(params["dense"], x))
-        return apply_heads(params["heads"], x, inputs.action_mask), carry
+        return apply_heads(params["heads"], x, env.action_space, inputs.action_mask), carry
 
     return Agent(init, tuple, apply)

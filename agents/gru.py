@@ -24,6 +24,7 @@ def gru(
     *,
     hidden: int = 64,
     reset_memory: bool = True,
+    free_log_std: bool = False,
 ) -> Agent:
     """Builds the agent for one environment's spaces.
 
@@ -32,6 +33,7 @@ def gru(
       heads: name -> width, as the update rule declares them.
       hidden: width of the dense layer and of the memory.
       reset_memory: forget at the first step of every episode.
+      free_log_std: of continuous actions: one learned spread, whatever is observed.
     """
     space, actions = env.observation_space, env.action_space
     n_in = flat_size(space) + context_size(actions)
@@ -41,7 +43,7 @@ def gru(
         return {
             "in": linear_init(in_key, n_in, hidden),
             "gru": gru_init(gru_key, hidden, hidden),
-            "heads": heads_init(head_key, hidden, heads),
+            "heads": heads_init(head_key, hidden, heads, free_log_std=free_log_std),
         }
 
     def carry() -> jax.Array:
@@ -53,6 +55,6 @@ def gru(
         if reset_memory:
             h = jnp.where(inputs.first, 0.0, h)
         h = apply_gru(params["gru"], h, x)
-        return apply_heads(params["heads"], h, inputs.action_mask), h
+        return apply_heads(params["heads"], h, actions, inputs.action_mask), h
 
     return Agent(init, carry, apply)

@@ -20,9 +20,13 @@ from metarl.envs.drawing import tiled
 from metarl.envs.levels.boxoban import load_levels
 from metarl.envs.levels.shipped import default_levels
 from metarl.envs.levels.table import BOX, PLAYER, TARGET, WALL, Levels, LevelTable, draw
+from metarl.envs.procgen.mazes import any_cell, distances
 from metarl.envs.spaces import FourMoves
+from metarl.envs.splits import SPLITS, check_split
 from metarl.ops import keys
 from metarl.types import Key, TimeStep
+
+_MIRRORS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # of rows and of columns
 
 
 class Params(struct.PyTreeNode):
@@ -94,6 +98,26 @@ class Sokoban(FourMoves):
             return params_from(levels)
         return Params.from_levels(default_levels(self.height, self.width, self.boxes, split))
 
+    def sample_params(self, key: Key, split: str | None = None) -> Params:
+        """A task: one level of `default_params`, of either split for None. The key is consumed."""
+        check_split(split)
+        tables = [default_levels(self.height, self.width, self.boxes, s) for s in SPLITS]
+        chosen = LevelTable.join(tables) if split is None else tables[SPLITS.index(split)]
+        params = Params.from_levels(chosen)
+        row = keys.below(keys.words(key, 1)[0], len(chosen))
+        return params.replace(levels=jax.tree.map(lambda x: x[row][None], params.levels))
+
+    def mutate(self, key: Key, params: Params) -> Params:
+        """Every level turned or mirrored, its player elsewhere in reach. The key is consumed.
+
+        Both keep a level solvable, and in its split.
+        """
+        count = params.levels.board.shape[0]
+        board, player = jax.vmap(self._turned)(
+            jax.random.split(key, count), params.levels.board, params.levels.player
+        )
+        return params.replace(levels=params.levels.replace(board=board, player=player))
+
     def reset(self, key: Key, params: Params) -> tuple[State, TimeStep]:
         """Draws a level. The key is consumed.
 
@@ -158,6 +182,18 @@ class Sokoban(FourMoves):
         """The usual signs: `#` wall, `@` player, `$` box, `.` target, `*` and `+` on a target."""
         del params
         return draw(np.asarray(self._drawn(state)))
+
+    def _turned(self, key: Key, board: jax.Array, player: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """A board [cells] turned some way, and a player who could have walked there."""
+        way_word, player_word = keys.words(key, 2)
+        grid = board.at[player].add(jnp.uint8(PLAYER)).reshape(self.height, self.width)
+        square = self.height == self.width
+        ways = [g[::i, ::j] for g in ((grid, grid.T) if square else (grid,)) for i, j in _MIRRORS]
+        turned = jnp.stack(ways)[keys.below(way_word, len(ways))]
+        here = jnp.argmax(_has(turned, PLAYER)).astype(jnp.int32)
+        free = ~_has(turned, WALL | BOX)
+        reached = distances(free, here) < free.size
+        return (turned & ~jnp.uint8(PLAYER)).ravel(), any_cell(player_word, reached)
 
     def _drawn(self, state: State) -> jax.Array:
         """[H, W] uint8 flags, the player's among them."""

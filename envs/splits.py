@@ -9,6 +9,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from metarl.ops import keys
 from metarl.types import Key, PyTree
 
 SPLITS = ("train", "heldout")  # half of all levels each
@@ -51,7 +52,7 @@ def fingerprint(tree: PyTree) -> jax.Array:
     for leaf in jax.tree.leaves(tree):
         bits = _bits(leaf).ravel()
         place = jnp.arange(bits.shape[0], dtype=jnp.uint32) * jnp.uint32(0x85EBCA6B)
-        total = _mix(total + jnp.sum(_mix(bits ^ place), dtype=jnp.uint32))
+        total = keys.mix(total + jnp.sum(keys.mix(bits ^ place), dtype=jnp.uint32))
     return total
 
 
@@ -68,9 +69,3 @@ def _bits(leaf: jax.Array) -> jax.Array:
     if jnp.issubdtype(leaf.dtype, jnp.floating):
         return jax.lax.bitcast_convert_type(leaf.astype(jnp.float32), jnp.uint32)
     return leaf.astype(jnp.uint32)
-
-
-def _mix(x: jax.Array) -> jax.Array:
-    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
-    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
-    return x ^ (x >> 16)

@@ -11,11 +11,14 @@ import numpy as np
 
 from metarl import registry
 from metarl.config import Config, Part, Value
+from metarl.host.env import HostEnv
 from metarl.rollout import Reset, VectorEnv, fresh, pool, vectorize
 from metarl.types import Agent, Environment, Eta, PyTree, UpdateRule
 from metarl.wrappers import ORDER, params_for, wrap
 
 _STATISTICS = 0x73746174  # the seed of random play, apart from all seeds of training
+
+HOSTED = "gym/"  # environments of Gymnasium's, stepped on the host
 
 
 class Parts(NamedTuple):
@@ -43,6 +46,8 @@ def build(config: Config) -> Parts:
     rule_builder, heads, rule_part = _rule(config.rule, env)
     agent, agent_part = _agent(config.agent, env, heads)
     reset, reset_part = _reset(config.reset)
+    if isinstance(env, HostEnv) and reset != fresh:
+        raise ValueError(f"{config.env.name} starts its own episodes: --reset pool is not for it")
     resolved = dataclasses.replace(
         config, env=env_part, rule=rule_part, agent=agent_part, reset=reset_part
     )
@@ -54,11 +59,14 @@ def make_env(part: Part) -> tuple[Environment, PyTree, Part]:
     """An environment with its dynamic parameters.
 
     Settings may name fields of either, options that `default_params` takes, and wrappers
-    (`metarl.wrappers`), whose own order counts, not that of the settings.
+    (`metarl.wrappers`), whose own order counts, not that of the settings. Those of
+    `gym/<id>` are Gymnasium's own.
 
     Raises:
       ValueError: no such id or setting, or a bad value.
     """
+    if part.name.startswith(HOSTED):
+        return HostEnv.make(part.name.removeprefix(HOSTED), **part.fields), (), part
     env = registry.make(part.name)
     fields = _fields(env)
     static = {

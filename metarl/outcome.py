@@ -3,7 +3,6 @@
 import json
 import pathlib
 from collections.abc import Sequence
-from functools import partial
 from typing import Any
 
 import jax
@@ -12,14 +11,14 @@ import numpy as np
 from metarl.agents.uniform import uniform
 from metarl.build import Parts, build
 from metarl.config import Config
-from metarl.evaluate import Scores, evaluate, record
+from metarl.evaluate import Scores, record
+from metarl.hosted import play, shapes_of
 from metarl.io import checkpoint
 from metarl.io.figures import Curve, learning_curves
 from metarl.io.logging import read_metrics
 from metarl.io.runs import RunFolder, find_run, write_atomically
 from metarl.io.video import write_gif
 from metarl.ops.statistics import mean_interval
-from metarl.programme import shapes
 from metarl.run import Reporter, read_config
 from metarl.types import Key, Learner, PyTree
 
@@ -34,7 +33,7 @@ def load(path: pathlib.Path, report: Reporter) -> tuple[RunFolder, Parts, Learne
     """
     folder = find_run(path)
     parts = build(read_config(folder))
-    found = checkpoint.load_newest(folder.checkpoints, shapes(parts), report.line)
+    found = checkpoint.load_newest(folder.checkpoints, shapes_of(parts), report.line)
     if found is None:
         raise ValueError(f"{path} has no checkpoint yet; train it with `metarl resume {path}`")
     return folder, parts, found[0]
@@ -77,13 +76,11 @@ def score(
     if episodes < 1 or max_steps < 1:
         raise ValueError(f"--episodes and --max-steps must be at least 1: {episodes}, {max_steps}")
     sizes = {"episodes": episodes, "max_steps": max_steps}
-    play = partial(evaluate, env=parts.env, env_params=parts.env_params, **sizes)
     agent_key, random_key = jax.random.split(_key(seed, _EVALUATION))
     keys = jax.random.split(agent_key, len(parts.config.seeds))
-    one = lambda p, k: play(parts.agent, params=p, key=k, greedy=greedy)  # noqa: E731
-    scores = jax.device_get(jax.vmap(one)(learner.params, keys))
+    scores = play(parts, parts.agent, learner.params, keys, greedy=greedy, **sizes)
     nobody = uniform(parts.env, parts.rule.heads)
-    random = jax.device_get(play(nobody, params={}, key=random_key))
+    random = play(parts, nobody, {}, random_key[None], greedy=False, **sizes)
     result = {
         "env": str(parts.config.env),
         "updates": int(np.max(learner.age)),

@@ -1,7 +1,7 @@
 """The training of all seeds as one compiled function that lives any number of updates."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import jax
@@ -12,7 +12,8 @@ from metarl.build import Parts
 from metarl.inner import birth, live
 from metarl.types import Eta, Key, Learner, Metrics, PyTree
 
-_CAPACITY = 1024  # updates whose metrics one call can hand back
+CAPACITY = 1024  # updates whose metrics one call can hand back
+EPISODE_METRICS = ("episodes", "episode_return", "episode_length")
 
 
 class Programme:
@@ -23,6 +24,8 @@ class Programme:
     Learners are kept without their `env_params`, which all seeds share and no checkpoint needs.
     """
 
+    ahead = True  # `advance` returns before the work is done
+
     def __init__(self, parts: Parts):
         """Traces the programme.
 
@@ -31,8 +34,8 @@ class Programme:
         """
         self.parts = parts
         row = parts.config.updates_per_row
-        self.capacity = row * max(1, _CAPACITY // row)
-        self._birth_keys, eta_keys, self._life_keys = _keys(parts)
+        self.capacity = row * max(1, CAPACITY // row)
+        self._birth_keys, eta_keys, self._life_keys = seed_keys(parts)
         self._eta = jax.vmap(parts.eta)(eta_keys)
         self.like = shapes(parts)
         function = jax.vmap(self._chunk(), in_axes=(0, 0, 0, None, None))
@@ -41,7 +44,7 @@ class Programme:
             self._lowered = jax.jit(function, donate_argnums=1).lower(*example)
         except TypeError as error:
             raise ValueError(f"these parts do not fit together: {error}") from error
-        self.metric_names = self._metric_names()
+        self.metric_names = metric_names(self._lowered.out_info[1])
         self._compiled: Callable[..., Any] | None = None
 
     def compile(self) -> float:
@@ -96,16 +99,16 @@ class Programme:
 
         return chunk
 
-    def _metric_names(self) -> list[str]:
-        """Episodes first, then the rule's own in alphabetical order."""
-        names = list(self._lowered.out_info[1])
-        episodes = [n for n in ("episodes", "episode_return", "episode_length") if n in names]
-        return episodes + sorted(set(names) - set(episodes))
+
+def metric_names(names: Iterable[str]) -> list[str]:
+    """Episodes first, then the rule's own in alphabetical order."""
+    names = set(names)
+    return [n for n in EPISODE_METRICS if n in names] + sorted(names - set(EPISODE_METRICS))
 
 
 def shapes(parts: Parts) -> Learner:
     """Shapes and dtypes of the learners of all seeds, [S, ...], which checkpoints are held to."""
-    return jax.eval_shape(_births(parts), _keys(parts)[0], parts.env_params)
+    return jax.eval_shape(_births(parts), seed_keys(parts)[0], parts.env_params)
 
 
 def _births(parts: Parts) -> Callable[[Key, PyTree], Learner]:
@@ -114,7 +117,7 @@ def _births(parts: Parts) -> Callable[[Key, PyTree], Learner]:
     return jax.vmap(one, in_axes=(0, None))
 
 
-def _keys(parts: Parts) -> tuple[Key, Key, Key]:
+def seed_keys(parts: Parts) -> tuple[Key, Key, Key]:
     """Keys of birth, eta and life for each seed, as `metarl.train.train` makes them of its key."""
     keys = jnp.stack([jax.random.key(seed) for seed in parts.config.seeds])
     split = jax.vmap(lambda key: jax.random.split(key, 3))(keys)
@@ -122,6 +125,10 @@ def _keys(parts: Parts) -> tuple[Key, Key, Key]:
 
 
 def _kept(learner: Learner) -> Learner:
-    """Without `env_params`, and without weak types, which a checkpoint would lose."""
-    strong = jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), learner)
-    return strong.replace(env_params=())
+    """Without `env_params`, which no checkpoint needs."""
+    return strong(learner).replace(env_params=())
+
+
+def strong(learner: Learner) -> Learner:
+    """Without weak types, which a checkpoint would lose."""
+    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), learner)

@@ -54,6 +54,7 @@ _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "LPGSmall-v0": ("metarl.envs.lpg.grid:LPGGrid", {"mode": "small"}),
     "LPGSparse-v0": ("metarl.envs.lpg.grid:LPGGrid", {"mode": "sparse"}),
     "LPGTabular-v0": ("metarl.envs.lpg.grid:LPGGrid", {"mode": "tabular"}),
+    "Maze-v0": ("metarl.envs.maze:Maze", {}),
     "Minesweeper-v0": ("metarl.envs.minesweeper:Minesweeper", {}),
     "MountainCar-v0": ("metarl.envs.mountain_car:MountainCar", {}),
     "Navigation-v0": ("metarl.envs.navigation:Navigation", {}),
@@ -63,6 +64,8 @@ _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "ProbeDiscount-v0": ("metarl.envs.probe:Probe", {"choices": 1, "length": 3}),
     "ProbeMemory-v0": ("metarl.envs.probe:Probe", {"length": 4, "answer": "last", "hide": True}),
     "ProbeValue-v0": ("metarl.envs.probe:Probe", {"choices": 1}),
+    "ProcCaveFlyer-v0": ("metarl.envs.procgen.caveflyer:CaveFlyer", {}),
+    "ProcDodgeball-v0": ("metarl.envs.procgen.dodgeball:Dodgeball", {}),
     "ProcHeist-v0": ("metarl.envs.procgen.heist:Heist", {}),
     "ProcLeaper-v0": ("metarl.envs.procgen.leaper:Leaper", {}),
     "ProcMaze-v0": ("metarl.envs.procgen.maze:Maze", {}),
@@ -140,6 +143,8 @@ def registered() -> tuple[str, ...]:
 def make(name: str, /, **overrides: Any) -> Any:
     """Builds the environment called `name`; `overrides` are its static fields.
 
+    `"module:Class"` names one that is not registered.
+
     Raises:
       ValueError: no such id (a near one is suggested), no such field, or a field with a bad value.
     """
@@ -199,6 +204,8 @@ def _find(name: str) -> tuple[str | Callable[..., Any], dict[str, Any]]:
     plugins = _plugins()
     if name in plugins:
         return plugins[name].value, {}
+    if ":" in name:
+        return name, {}
     known = registered()
     raise ValueError(
         f"no environment {name!r}{did_you_mean(name, known)} known: {', '.join(known)}"

@@ -15,6 +15,7 @@ import numpy as np
 
 from metarl.build import build
 from metarl.config import Config
+from metarl.hosted import HostedProgramme, programme_of
 from metarl.io import checkpoint
 from metarl.io.logging import MetricsFile, Row, TensorBoard, summarise
 from metarl.io.runs import RunFolder, find_run, new_run, write_atomically
@@ -63,7 +64,7 @@ def train(config: Config, path: pathlib.Path, report: Reporter) -> tuple[RunFold
     """
     parts = build(config)
     folder = new_run(path)
-    programme = Programme(parts)
+    programme = programme_of(parts)
     with folder.locked():
         write_atomically(folder.config, parts.config.dumps().encode())
         return folder, _Training(programme, folder, report, None).go()
@@ -72,7 +73,7 @@ def train(config: Config, path: pathlib.Path, report: Reporter) -> tuple[RunFold
 def resume(path: pathlib.Path, report: Reporter) -> tuple[RunFolder, Learner]:
     """Continues the run in `path` from its newest whole checkpoint; raises as `train` does."""
     folder = find_run(path)
-    programme = Programme(build(read_config(folder)))
+    programme = programme_of(build(read_config(folder)))
     with folder.locked():
         found = checkpoint.load_newest(folder.checkpoints, programme.like, report.line)
         if found is None:
@@ -93,11 +94,11 @@ def read_config(folder: RunFolder) -> Config:
 
 
 class _Training:
-    """The loop on the host. It always keeps one chunk ahead, so the device never waits for it."""
+    """The loop on the host, one chunk ahead of the device where it can be, so that none waits."""
 
     def __init__(
         self,
-        programme: Programme,
+        programme: Programme | HostedProgramme,
         folder: RunFolder,
         report: Reporter,
         found: tuple[Learner, dict[str, Any]] | None,
@@ -136,8 +137,12 @@ class _Training:
                 self._collect(pending)
             pending = Pending(self.done, updates, metrics, finite)
             self.done += updates
-            if time.monotonic() - saved >= self.config.checkpoint_seconds:
+            if not self.programme.ahead:
                 self._collect(pending)
+                pending = None
+            if time.monotonic() - saved >= self.config.checkpoint_seconds:
+                if pending:
+                    self._collect(pending)
                 self._save()
                 pending, saved = None, time.monotonic()
         if pending:

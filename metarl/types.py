@@ -68,7 +68,11 @@ class Environment(Protocol[S, P]):
 
     @property
     def action_space(self) -> Space:
-        """`Discrete(A)` for now, or a `Box`."""
+        """`Discrete(A)`, or a one-dimensional `Box`.
+
+        A Gaussian policy samples outside a box now and then. `step` clips such actions; nothing
+        else does. The rollout keeps what was sampled, so that its density is the policy's own.
+        """
         ...
 
     def default_params(self) -> P:

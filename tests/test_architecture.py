@@ -25,9 +25,12 @@ LAYERS = [  # a module imports from its own folder and from the layers above it
     {"io", "config", "console"},
     {"build"},
     {"programme", "gym"},
+    {"hosted"},
     {"run"},
     {"outcome"},
     {"play"},
+    {"checks"},
+    {"commands"},
     {"cli"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import subprocess
 import sys
+from functools import partial
 from types import SimpleNamespace
 
 import jax
@@ -15,11 +16,15 @@ import numpy as np
 import pytest
 
 import metarl
+from metarl.agents.mlp import mlp
 from metarl.envs.brax import SIZES, Brax, State, load
 from metarl.envs.brax_goals import BraxGoal
 from metarl.envs.splits import side
+from metarl.evaluate import evaluate
 from metarl.rollout import vectorize
+from metarl.rules import ppo
 from metarl.testing import check_env
+from metarl.train import train
 
 pytestmark = pytest.mark.skipif(
     importlib.util.find_spec("brax") is None, reason="Brax is not installed"
@@ -212,3 +217,17 @@ def test_a_goal_in_a_whole_step_and_the_contract():
     speed = (after.physics.x.pos[0, 0] - state.physics.x.pos[0, 0]) / 0.05
     expected = -abs(speed - 1) - 0.05 * jnp.sum(action**2)
     np.testing.assert_allclose(ts.reward, expected, rtol=1e-4)
+
+
+@pytest.mark.slow
+def test_ppo_balances_the_pendulum():
+    """300 thousand steps; the best return is the time limit, 1000, and random play makes 5."""
+    env = metarl.make("brax/inverted_pendulum")
+    params, needed = env.default_params(), ppo.heads(env)
+    agent = mlp(env, needed, free_log_std=True)
+    eta = ppo.hypers(learning_rate=1e-3, entropy_cost=0.0)
+    rule = ppo.ppo(agent, needed, eta=eta, epochs=4, minibatches=8)
+    life = partial(train, agent, rule, vectorize(env, 32), env_params=params)
+    learner, _ = jax.jit(partial(life, updates=150, length=64))(jax.random.key(0))
+    play = partial(evaluate, agent, env, learner.params, params, episodes=32, greedy=True)
+    assert play(jax.random.key(5), max_steps=1001).ret.mean() > 900

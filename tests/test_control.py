@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl.ops.control import apart, rarely
+from metarl.ops.control import alone, apart, rarely
 
 
 def middle(row):
@@ -58,6 +58,38 @@ def test_apart_values_are_computed_once():
 
 def test_apart_passes_gradients_and_batches():
     loss = lambda x: (apart({"a": x**2})["a"] * x).sum()  # noqa: E731
+    x = jnp.arange(3.0)
+    np.testing.assert_allclose(jax.grad(loss)(x), 3 * x**2)
+    np.testing.assert_allclose(jax.jit(jax.vmap(jax.grad(loss)))(x), 3 * x**2)
+
+
+def marks(place):
+    """A formula with a condition that never changes."""
+    cell = jnp.arange(77)
+    return jnp.where(cell < 13, place, 2 * place) == cell
+
+
+def test_nothing_is_moved_out_of_a_loop_from_what_is_computed_alone():
+    def marked(compute):
+        def turn(place, step):
+            total = jax.vmap(compute)(place).sum(axis=1)
+            return place + step, total
+
+        run = lambda place, steps: jax.lax.scan(turn, place, steps)[1]  # noqa: E731
+        args = (jnp.arange(64), jnp.arange(5))
+        compiled = jax.jit(run).lower(*args).compile()
+        loop = next(line for line in str(compiled.as_text()).splitlines() if " while(" in line)
+        return compiled(*args), "[77]" in loop
+
+    plain, hoisted = marked(marks)
+    got, moved = marked(lambda place: alone(marks, place))
+    np.testing.assert_array_equal(got, plain)
+    assert hoisted  # or the next line proves nothing
+    assert not moved
+
+
+def test_alone_passes_gradients_and_batches():
+    loss = lambda x: (alone(lambda a, b: a * b["c"], x, {"c": x}) * x).sum()  # noqa: E731
     x = jnp.arange(3.0)
     np.testing.assert_allclose(jax.grad(loss)(x), 3 * x**2)
     np.testing.assert_allclose(jax.jit(jax.vmap(jax.grad(loss)))(x), 3 * x**2)

@@ -1,5 +1,6 @@
 """Our rules on Gymnasium's environments: the collector's rollout, the translation, learning."""
 
+import json
 import runpy
 from functools import partial
 from pathlib import Path
@@ -19,9 +20,10 @@ from metarl import host
 from metarl.agents.conv import conv
 from metarl.agents.gru import gru
 from metarl.agents.mlp import mlp
+from metarl.cli import main
 from metarl.inner import act, birth
 from metarl.rollout import vectorize
-from metarl.rules import a2c, ppo
+from metarl.rules import a2c
 from metarl.testing.compare import differences
 from metarl.types import UpdateRule
 
@@ -147,21 +149,65 @@ def test_what_gymnasium_cannot_make_is_said():
         host.HostEnv.make("Blackjack-v1", wrong=1)
 
 
-def test_an_atari_game_trains():
+def test_an_atari_game_trains(capsys):
+    """1024 steps of the emulator's own vector environment."""
+    pytest.importorskip("ale_py")
+    atari = runpy.run_path(str(EXAMPLES / "atari.py"))["main"]
+    atari(updates=1, side=12, longest=32)
+    assert "mean return of 8 episodes" in capsys.readouterr().out
+
+
+def test_a_game_preprocessed_by_gymnasium_trains():
     ale_py = pytest.importorskip("ale_py")
+    pytest.importorskip("cv2")
+
+    def wrapped():
+        env = gymnasium.make("ALE/Pong-v5", frameskip=1)
+        env = gymnasium.wrappers.AtariPreprocessing(env, screen_size=12)
+        return gymnasium.wrappers.FrameStackObservation(env, 4)
+
     gymnasium.register_envs(ale_py)
-    envs = gymnasium.make_vec("ALE/Pong-v5", num_envs=2, img_height=20, img_width=20)
+    envs = gymnasium.vector.SyncVectorEnv([wrapped] * 2)
     env = host.HostEnv.of(envs)
-    agent = conv(env, ppo.heads(env), channels=(4,), hidden=8)
-    rule = ppo.ppo(agent, ppo.heads(env), epochs=1)
-    learner, metrics = host.train(envs, agent, rule, updates=5, length=64)
-    envs.close()
-    assert learner.age == 5 and np.isfinite(metrics["loss"]).all()
+    assert env.observation_space.shape == (4, 12, 12)
+    agent = conv(env, a2c.heads(env), channels=(2,), hidden=4)
+    learner, metrics = host.train(envs, agent, a2c.a2c(agent, a2c.heads(env)), updates=2, length=50)
+    assert learner.age == 2 and np.isfinite(metrics["loss"]).all()
 
 
 def test_the_cartpole_example_runs(capsys):
     runpy.run_path(str(EXAMPLES / "gymnasium_cartpole.py"))["main"](updates=2)
     assert "mean return of 20 episodes" in capsys.readouterr().out
+
+
+def test_the_command_line_trains_evaluates_and_resumes(tmp_path, capsys):
+    out = tmp_path / "run"
+    words = (
+        "train gym/FrozenLake-v1 is_slippery=false --rule a2c --agent mlp hidden=4 --num-envs 3 "
+        "--length 4 --steps 36 --seeds 0 1 --out"
+    )
+    assert main([*words.split(), str(out)]) == 0
+    assert "random policy" in capsys.readouterr().out
+    config = json.loads((out / "config.json").read_text())
+    assert config["env"]["fields"] == {"is_slippery": False}
+    (out / "config.json").write_text(json.dumps({**config, "steps": 60}))
+    assert main(["resume", str(out)]) == 0
+    rows = (out / "metrics.csv").read_text().splitlines()
+    assert len(rows) == 1 + 5 * 2 and rows[0].startswith("seed,update,steps,episodes,")
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ("train gym/CartPol-v1", "Did you mean: `CartPole`"),
+        ("train gym/CartPole-v1 gravity=1", "gymnasium cannot make 'CartPole-v1'"),
+        ("train gym/CartPole-v1 --reset pool", "--reset pool is not for it"),
+    ],
+)
+def test_the_command_line_names_mistakes(words, told, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(words.split()) == 2
+    assert told in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -47,7 +47,7 @@ def test_ids_are_taken_once():
     "call, words",
     [
         (lambda: metarl.make("Snak-v0"), "no environment 'Snak-v0'; did you mean Snake-v0?"),
-        (lambda: metarl.make("zzz"), "no environment 'zzz'; known: Bandit-v0, "),
+        (lambda: metarl.make("zzz"), "no environment 'zzz'; known: Acrobot-v0, "),
         (lambda: metarl.make("Thing-v0", sise=2), "no field 'sise'; did you mean size?"),
         (lambda: metarl.make("Thing-v0", size=0), "size must be at least 1, got 0"),
         (lambda: metarl.make("Lost-v0"), "'no_colon' should read 'module:Class'"),

@@ -7,8 +7,10 @@ import pytest
 
 from metarl.build import make_env
 from metarl.config import Part
+from metarl.envs.levels.bits import Level
 from metarl.envs.levels.boxoban import parse_levels
-from metarl.envs.levels.generate import LevelSpec, solved_levels
+from metarl.envs.levels.generate import LevelSpec, room_split, solved_levels
+from metarl.envs.levels.solve import fewest_pushes
 from metarl.envs.levels.table import LevelTable
 from metarl.envs.sokoban import Params, Sokoban, params_from, tiles
 from metarl.rollout import fresh, vectorize
@@ -237,3 +239,28 @@ def test_a_run_may_name_its_levels_and_limits(tmp_path):
         make_env(Part.parse(["Sokoban-v0", "max_step=7"]))
     with pytest.raises(ValueError, match="split"):
         make_env(Part.parse(["Sokoban-v0", "split=test"]))
+
+
+def test_a_sampled_task_is_one_level_of_its_split():
+    env = Sokoban(6, 6, 2)
+    draw = jax.jit(lambda keys: jax.vmap(lambda k: env.sample_params(k, "heldout"))(keys))
+    tasks = draw(jax.random.split(jax.random.key(0), 50))
+    boards = np.asarray(tasks.levels.board)
+    assert boards.shape == (50, 1, 36) and len(np.unique(boards, axis=0)) > 30
+    known = {b.tobytes() for b in np.asarray(env.default_params("heldout").levels.board)}
+    assert all(board.tobytes() in known for board in boards[:, 0])
+    with pytest.raises(ValueError, match="split must be"):
+        env.sample_params(jax.random.key(0), "test")
+
+
+def test_mutated_levels_stay_solvable_and_in_their_split():
+    env = Sokoban(6, 6, 2)
+    params = env.default_params("heldout")
+    params = params.replace(levels=jax.tree.map(lambda x: x[:40], params.levels))
+    changed = jax.jit(env.mutate)(jax.random.key(0), params).levels
+    boards = np.array(changed.board).reshape(-1, 6, 6)
+    assert (boards != np.asarray(params.levels.board).reshape(-1, 6, 6)).any((1, 2)).sum() > 25
+    boards.reshape(-1, 36)[np.arange(40), changed.player] |= 8
+    for board in LevelTable.pack(boards).boards():
+        assert fewest_pushes(board) is not None
+        assert room_split(Level.of(board).floor, 6, 6) == "heldout"

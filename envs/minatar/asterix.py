@@ -108,7 +108,7 @@ class Asterix(Game):
         behind, trail = lanes.step(state.columns, state.present, state.right ^ lanes.ALL)
         enemy = lanes.board(state.columns, state.present & ~state.gold)
         gold = lanes.board(state.columns, state.present & state.gold)
-        crossing = boards.planes(enemy, lanes.board(behind, trail), gold)
+        crossing = map(boards.plane, (enemy, lanes.board(behind, trail), gold))
         return shown((boards.spot(10 * state.y + state.x), *crossing)), None
 
 

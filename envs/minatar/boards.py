@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl.ops.control import apart
+from metarl.ops.control import alone
 
 Board = tuple[jax.Array, ...]  # 4 words [] uint32: three rows of ten bits each, the last word one
 
@@ -108,19 +108,28 @@ def count(board: Board) -> jax.Array:
     return jnp.asarray(total, jnp.int32)
 
 
-def planes(*several: Board) -> list[jax.Array]:
-    """[100] uint8 for each board, 1 where a cell is."""
-    return [_bytes(words) for words in apart(tuple(map(_dense, several)))]
-
-
 def plane(board: Board) -> jax.Array:
     """[100] uint8, 1 where a cell is."""
-    return planes(board)[0]
+    return alone(_bytes, _dense(board))
 
 
 def spot(place: jax.Array) -> jax.Array:
     """[100] uint8, 1 at the cell of this number; empty if it is not below 100."""
-    return (jnp.arange(100, dtype=jnp.uint8) == place.astype(jnp.uint8)).astype(jnp.uint8)
+    return alone(_spot, place.astype(jnp.uint8))
+
+
+def run(start: jax.Array, stop: jax.Array) -> jax.Array:
+    """[100] uint8, 1 from cell number `start` up to, not including, `stop`."""
+    return alone(_run, start.astype(jnp.uint8), stop.astype(jnp.uint8))
+
+
+def _run(start: jax.Array, stop: jax.Array) -> jax.Array:
+    place = jnp.arange(100, dtype=jnp.uint8)
+    return ((place >= start) & (place < stop)).astype(jnp.uint8)
+
+
+def _spot(place: jax.Array) -> jax.Array:
+    return (jnp.arange(100, dtype=jnp.uint8) == place).astype(jnp.uint8)
 
 
 def _dense(board: Board) -> tuple[jax.Array, ...]:

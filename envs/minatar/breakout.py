@@ -121,4 +121,4 @@ class Breakout(Game):
         wall = boards.down((state.bricks, none, none, none))
         ball = 10 * state.y + state.x
         spots = (boards.spot(place) for place in (90 + state.paddle, ball, state.trail))
-        return shown((*spots, *boards.planes(wall))), None
+        return shown((*spots, boards.plane(wall))), None

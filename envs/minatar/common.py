@@ -17,7 +17,6 @@ from flax import struct
 from gymnasium.spaces import Box, Discrete
 
 from metarl.envs.drawing import Colour, layered
-from metarl.ops.control import apart
 from metarl.types import TimeStep
 
 SIZE = 10  # a side of the board
@@ -120,9 +119,9 @@ class Game:
 
 
 def shown(flat: Sequence[jax.Array]) -> jax.Array:
-    """[C, 10, 10] uint8 from planes [100] uint8, each of which is computed in a loop of its own.
+    """[C, 10, 10] uint8 from planes [100] uint8, each of which was computed on its own.
 
-    Flat planes end to end are plain copies, and a batch of them is several times faster than any
-    formula for all planes at once.
+    As the functions of `boards` do, or `metarl.ops.control.apart`: flat planes end to end are plain
+    copies, and a batch of them is several times faster than any formula for all planes at once.
     """
-    return jnp.concatenate(apart(tuple(flat))).reshape(len(flat), SIZE, SIZE)
+    return jnp.concatenate(tuple(flat)).reshape(len(flat), SIZE, SIZE)

@@ -118,7 +118,7 @@ class Freeway(Game):
         every = jnp.uint32(lanes.ALL)
         behind = lanes.turn(state.columns, every, state.right ^ every)
         trails = (lanes.board(behind, lanes.are(state.speeds, speed)) for speed in range(1, 6))
-        cars = boards.planes(lanes.board(state.columns, every), *trails)
+        cars = map(boards.plane, (lanes.board(state.columns, every), *trails))
         return shown((boards.spot(10 * state.row + _COLUMN), *cars)), None
 
 

@@ -20,6 +20,7 @@ from metarl.envs.minatar import seaquest_slots as slots
 from metarl.envs.minatar.common import ENDLESS, Game, RampingParams, shown
 from metarl.envs.minatar.seaquest_slots import CREW, Drifters, Enemies
 from metarl.ops import keys
+from metarl.ops.control import apart
 from metarl.types import Key, TimeStep
 
 AIR = 200  # oxygen of a full tank
@@ -149,20 +150,21 @@ class Seaquest(Game):
         alive, drift = slots.there(enemies), slots.there(divers)
         wake, trail = enemies.x - slots.way(enemies), divers.x - slots.way(divers)
         front = 10 * state.y + state.x
-        cell = jnp.arange(100, dtype=jnp.uint8)
         air = 90 + (jnp.maximum(state.oxygen, 0) * 10 // AIR).astype(jnp.uint8)
         seats = 99 - jnp.clip(state.crew, 0, CREW).astype(jnp.uint8)
         planes = (
             boards.spot(front),
             boards.spot(front + jnp.where(state.right, np.uint8(255), np.uint8(1))),
             slots.spots(bullets.x, bullets.row, slots.there(bullets)),
-            slots.plane(wake, enemies.row, alive & (wake < 10))
-            | slots.spots(trail, divers.row, drift & (trail < 10)),
+            apart(
+                slots.plane(wake, enemies.row, alive & (wake < 10))
+                | slots.spots(trail, divers.row, drift & (trail < 10))
+            ),
             slots.plane(enemies.shot, enemies.row, enemies.shot < 10),
             slots.plane(enemies.x, enemies.row, alive & ~enemies.armed),
             slots.plane(enemies.x, enemies.row, alive & enemies.armed),
-            ((cell >= 90) & (cell < air)).astype(jnp.uint8),
-            ((cell >= seats) & (cell < 99)).astype(jnp.uint8),
+            boards.run(jnp.uint8(90), air),
+            boards.run(seats, jnp.uint8(99)),
             slots.spots(divers.x, divers.row, drift),
         )
         return shown(planes), None

@@ -6,6 +6,7 @@ import numpy as np
 from flax import struct
 
 from metarl.envs.minatar import boards
+from metarl.ops.control import alone
 
 # Slots, from the bounds of the pace. An enemy is there for `10 * (pace + 1)` steps at most, and one
 # comes every `20 - ramps` steps; `pace` is 2 from the sixth ramp on, so 30 at once are the most, at
@@ -153,8 +154,11 @@ def plane(x: jax.Array, row: jax.Array, shown: jax.Array) -> jax.Array:
 
 def spots(x: jax.Array, row: jax.Array, shown: jax.Array) -> jax.Array:
     """[100] uint8, 1 where one of few slots is `shown`."""
-    place = jnp.where(shown, 10 * row + x, GONE)
-    return (np.arange(100, dtype=np.uint8) == place[:, None]).any(axis=0).astype(jnp.uint8)
+    return alone(_marks, jnp.where(shown, 10 * row + x, GONE))
+
+
+def _marks(places: jax.Array) -> jax.Array:
+    return (jnp.arange(100, dtype=jnp.uint8) == places[:, None]).any(axis=0).astype(jnp.uint8)
 
 
 def _filled(size: int) -> tuple[jax.Array, jax.Array, jax.Array]:

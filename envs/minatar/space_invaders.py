@@ -131,7 +131,7 @@ class SpaceInvaders(Game):
         del params
         left = boards.where(state.right, boards.empty(), state.aliens)
         right = boards.without(state.aliens, left)
-        planes = boards.planes(state.aliens, left, right, state.friendly, state.enemy)
+        planes = map(boards.plane, (state.aliens, left, right, state.friendly, state.enemy))
         return shown((boards.spot(90 + state.cannon), *planes)), None
 
 

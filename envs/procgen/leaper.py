@@ -241,16 +241,13 @@ class Leaper(game.Game):
     def _hopped(self, world: World, action: jax.Array) -> World:
         """The world with the frog where its hop, new or begun, has brought it."""
         down, right = game.four_moves(action)
-        up_right_down_left = jnp.where(right != 0, 2 - right, 1 + down)
+        way = jnp.where(right != 0, 2 - right, 1 + down).astype(jnp.uint8)
         starts = (world.hop == 0) & ((down != 0) | (right != 0))
-        facing = jnp.where(starts, up_right_down_left.astype(jnp.uint8), world.facing)
+        facing = jnp.where(starts, way, world.facing)
         hop = jnp.where(starts, jnp.uint8(HOP), world.hop)
         shift = jnp.maximum(hop.astype(jnp.float32) - 1, 0) * 0.1  # 0.4, 0.3, 0.2, 0.1 and 0
-        ways = jnp.where(facing == 2, 1, 0) - jnp.where(facing == 0, 1, 0)
-        row = world.row + shift * ways
-        column = world.column + shift * (
-            jnp.where(facing == 1, 1, 0) - jnp.where(facing == 3, 1, 0)
-        )
+        row = world.row + shift * ((facing == 2) * 1 - (facing == 0) * 1)
+        column = world.column + shift * ((facing == 1) * 1 - (facing == 3) * 1)
         hops, side = hop > 0, self.size.side
         hop = jnp.maximum(hop, 1) - 1
         row = jnp.where(hop == 0, jnp.floor(row) + 0.5, row)

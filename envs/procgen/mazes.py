@@ -73,12 +73,20 @@ def break_wall(word: jax.Array, walls: jax.Array) -> jax.Array:
     return walls & ~(broken & weak)
 
 
-def distances(free: jax.Array, target: jax.Array) -> jax.Array:
+def distances(
+    free: jax.Array,
+    target: jax.Array,
+    *,
+    most: int | None = None,
+    source: jax.Array | None = None,
+) -> jax.Array:
     """[H, W] int32, moves from every cell to the nearest target; `H * W` where there is no way.
 
     Args:
       free: [H, W] bool, where one may walk; a target's own cell counts as free.
       target: [] int32, the cell `row * W + column`, or [H, W] bool, several.
+      most: cells farther than this may stay at `H * W`.
+      source: [] int32, cells farther than this cell may stay at `H * W`.
     """
     height, width = free.shape
     far = height * width
@@ -86,14 +94,19 @@ def distances(free: jax.Array, target: jax.Array) -> jax.Array:
         target = jnp.arange(far).reshape(height, width) == target
     start = jnp.where(target, 0, far)
 
-    def spread(loop: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        padded = jnp.pad(loop[0], 1, constant_values=far)
+    def spread(loop: tuple) -> tuple:
+        turn, old, _ = loop
+        padded = jnp.pad(old, 1, constant_values=far)
         ways = (padded[:-2, 1:-1], padded[2:, 1:-1], padded[1:-1, :-2], padded[1:-1, 2:])
         nearest = functools.reduce(jnp.minimum, ways) + 1
-        new = jnp.where(free, jnp.minimum(loop[0], nearest), loop[0])
-        return new, jnp.any(new < loop[0])
+        new = jnp.where(free, jnp.minimum(old, nearest), old)
+        goes_on = jnp.any(new < old) & (turn + 1 < (far if most is None else most))
+        if source is not None:
+            goes_on &= new.ravel()[source] == far
+        return turn + 1, new, goes_on
 
-    return jax.lax.while_loop(lambda loop: loop[1], spread, (start, jnp.bool_(True)))[0]
+    loop = (jnp.int32(0), start, jnp.bool_(True))
+    return jax.lax.while_loop(lambda loop: loop[2], spread, loop)[1]
 
 
 def shortest_ways(far: jax.Array, targets: jax.Array) -> jax.Array:

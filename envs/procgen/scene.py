@@ -238,8 +238,8 @@ def _texel(fraction: jax.Array) -> jax.Array:
 
 
 def _bars(image: jax.Array, gauges: jax.Array, pixels: int) -> jax.Array:
-    """Two rows of pixels a gauge, the first lowest, as long as they are full."""
-    thick = max(pixels // 32, 1)
+    """A row of pixels a gauge, in a picture of 64, the first lowest, as long as they are full."""
+    thick = max(pixels // 64, 1)
     row, column = jnp.arange(pixels)[:, None], jnp.arange(pixels)[None, :]
     number = (pixels - 1 - row) // thick  # which gauge a row of pixels belongs to
     level = gauges[jnp.clip(number, 0, gauges.shape[0] - 1)]

@@ -9,9 +9,26 @@ command line: static fields of the environment and leaves of its params. Gymnasi
 in an id, so `brax/ant` becomes `metarl/brax-ant`. Nothing is made, and JAX is not started, before
 `make`. Training on Gymnasium's own environments is the business of `metarl.host`.
 
-No `TimeLimit` is put on top: our environments truncate by themselves (`max_steps`) and tell it
-apart from a task that ended. Environments do not reset themselves; that is the vector
-environment's option `autoreset_mode`, and whatever it is the final observation can be had.
+What users of other JAX suites ask for most, and where it is met:
+
+1. The final observation survives a reset: it is returned (`NEXT_STEP`, `DISABLED`) or lies in
+   `infos["final_obs"]` (`SAME_STEP`).
+2. `terminated` and `truncated` are apart. No `TimeLimit` is put on top: our environments truncate
+   by themselves, at `max_steps`.
+3. Resetting is an option: environments never reset themselves, `autoreset_mode="Disabled"` leaves
+   it to the caller, row by row.
+4. It costs little: a step in which no episode ended resets nothing, and `reset="pool"` takes stored
+   starts where starts are slow to make.
+5. Every new start is drawn anew, and repeats with the seed.
+6. `check_env` of Gymnasium has nothing to say of any id, but that some bounds are infinite or some
+   action spaces wider than one.
+7. The modes mean what Gymnasium says they mean: a test holds the vector environment to
+   `SyncVectorEnv` over single ones, bit for bit, in all three.
+8. The functional interface stays below (`metarl.types.Environment`); from above, params come
+   with `make` or with `reset(options={"params": ...})`, one task for all rows or one for each.
+
+`AsyncVectorEnv` has nothing to add here; if it must be, give it `context="spawn"`: a process that
+has used JAX should not be forked.
 """
 
 import re

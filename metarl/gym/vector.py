@@ -192,10 +192,10 @@ class GymVectorEnv(VectorEnv):
 
     def _objects(self, obs: PyTree, last: np.ndarray) -> np.ndarray:
         """[N] single observations, None where no episode ended, as `SyncVectorEnv` has them."""
-        out = np.full(self.num_envs, None, object)
-        for i in np.flatnonzero(last):
-            row = jax.tree.map(lambda x, i=i: x[i], obs)
-            out[i] = common.to_numpy(self.single_observation_space, row)
+        out, rows = np.full(self.num_envs, None, object), np.flatnonzero(last)
+        ended = common.to_numpy(self.observation_space, jax.tree.map(lambda x: x[rows], obs))
+        for k, i in enumerate(rows):
+            out[i] = jax.tree.map(lambda x, k=k: x[k], ended)
         return out
 
 

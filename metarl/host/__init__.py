@@ -11,9 +11,9 @@
 or `metarl train gym/LunarLander-v3`. Every vector environment will do, in every autoreset mode.
 """
 
-from metarl.host.collect import Collector
+from metarl.host.collect import Collector, env_seed
 from metarl.host.env import HostEnv
 from metarl.host.live import birth, live, train
 from metarl.host.score import evaluate
 
-__all__ = ["Collector", "HostEnv", "birth", "evaluate", "live", "train"]
+__all__ = ["Collector", "HostEnv", "birth", "env_seed", "evaluate", "live", "train"]

@@ -43,15 +43,30 @@ class Collector:
         if not isinstance(mode, AutoresetMode):
             raise ValueError(f"{envs} does not say its metadata['autoreset_mode'], got {mode!r}")
         self.envs, self.agent, self.mode, self.env = envs, agent, mode, HostEnv.of(envs)
-        n = self.num_envs = envs.num_envs
-        obs, infos = envs.reset(seed=seed)
+        self.num_envs = envs.num_envs
+        self.restart(seed)
+
+    def restart(self, seed: int) -> None:
+        """Starts all episodes anew, with an empty memory; row `i` gets the seed `seed + i`."""
+        n = self.num_envs
+        obs, infos = self.envs.reset(seed=seed)
         reward: Any = np.zeros(n, np.float32)
         first: Any = np.ones(n, bool)
         nothing: Any = self.env.nothing(n)
         self._inputs = AgentInput(self.env.read(obs), nothing, reward, first, _mask(infos))
-        self._carry = jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), agent.carry())
+        memory = self.agent.carry()
+        self._carry = jax.tree.map(lambda x: jnp.broadcast_to(x, (n, *x.shape)), memory)
         self._resets = np.zeros(n, bool)  # the next step of the row does nothing but reset it
         self._ret, self._length = np.zeros(n), np.zeros(n, int)
+
+    def blank(self, params: Params, length: int) -> Rollout:
+        """A rollout of zeros, of the shapes and dtypes that `collect` returns."""
+        now, key = self._inputs, jax.random.key(0)
+        heads, action, _ = _act(
+            self.agent, params, self._carry, now, self._resets, key, np.int32(0), False
+        )
+        step = Experience(now, action, now.prev_reward, now.first, now.first, now, heads)
+        return Rollout(**vars(_room(step, length)), carry=self._carry)
 
     def collect(
         self, params: Params, key: Key, *, length: int, greedy: bool = False
@@ -79,10 +94,7 @@ class Collector:
             step = self._step(*jax.device_get((heads, action)))
             ended += self._count(step, ~resets)
             rows = np.flatnonzero(~resets & (done < length))
-            if room is None:
-                room = jax.tree.map(
-                    lambda x: np.empty((len(x), length, *x.shape[1:]), x.dtype), step
-                )
+            room = _room(step, length) if room is None else room
             for kept, new in zip(jax.tree.leaves(room), jax.tree.leaves(step), strict=True):
                 kept[rows, done[rows]] = new[rows]
             done[rows] += 1
@@ -152,6 +164,19 @@ def _act(
     draw = jax.vmap(lambda heads, key: policy(heads).sample(key))
     sample = draw(heads, keys.spread(act_key, resets.shape[0]))
     return heads, policy(heads).mode() if greedy else sample, where(resets, carry, after)
+
+
+def env_seed(*numbers: int) -> int:
+    """A seed for environments, far from that of other numbers: row `i` will have it plus `i`.
+
+    It has 30 bits, because some environments take no more.
+    """
+    return int(np.random.SeedSequence(numbers).generate_state(1)[0] >> 2)
+
+
+def _room(step: Experience, length: int) -> Any:
+    """Zeros [N, T, ...] for steps [N, ...]."""
+    return jax.tree.map(lambda x: np.zeros((len(x), length, *x.shape[1:]), x.dtype), step)
 
 
 def _mask(infos: dict[str, Any]) -> Any:

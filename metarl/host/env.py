@@ -92,11 +92,11 @@ class HostEnv:
         return ()
 
     def reset(self, key: Key, params: PyTree) -> Any:
-        """Raises TypeError: these episodes begin on the host."""
-        raise TypeError(f"{self} is stepped on the host; use metarl.host in place of metarl.train")
+        """Raises ValueError: these episodes begin on the host."""
+        raise ValueError(f"{self.id} of Gymnasium is stepped on the host, by metarl.host alone")
 
     def step(self, key: Key, state: PyTree, action: jax.Array, params: PyTree) -> Any:
-        """Raises TypeError: these steps are taken on the host."""
+        """Raises ValueError: these steps are taken on the host."""
         return self.reset(key, params)
 
     def read(self, obs: PyTree) -> PyTree:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from gymnasium.vector import VectorEnv
 
-from metarl.host.collect import Collector
+from metarl.host.collect import Collector, env_seed
 from metarl.types import Agent, Eta, Key, Learner, Metrics, UpdateRule
 
 Report = Callable[[int, dict[str, Any]], None]
@@ -52,7 +52,7 @@ def live(
     for _ in range(updates):
         act_key, update_key = jax.random.split(jax.random.fold_in(key, learner.age))
         rollout, episodes = collector.collect(learner.params, act_key, length=length)
-        learner, metrics = _learn(rule.update, eta, learner, rollout, update_key)
+        learner, metrics = learn(rule.update, eta, learner, rollout, update_key)
         rows.append({**jax.device_get(metrics), **episodes})
         if report:
             report(int(learner.age), rows[-1])
@@ -85,7 +85,7 @@ def train(
       The learner at the end, and metrics [updates].
     """
     birth_key, eta_key, life_key = jax.random.split(jax.random.key(seed), 3)
-    collector = Collector(envs, agent, seed=seed)
+    collector = Collector(envs, agent, seed=env_seed(seed))
     learner = birth(agent, rule, birth_key)
     eta = rule.init_eta(eta_key) if eta is None else eta
     sizes: dict[str, Any] = {"updates": updates, "length": length, "report": report}
@@ -93,6 +93,7 @@ def train(
 
 
 @partial(jax.jit, static_argnums=0)
-def _learn(update: Any, eta: Eta, learner: Learner, rollout: Any, key: Key):
+def learn(update: Any, eta: Eta, learner: Learner, rollout: Any, key: Key):
+    """The learner one update later, and the rule's metrics; `update` is the rule's own function."""
     params, state, metrics = update(eta, learner.params, learner.rule_state, rollout, key)
     return learner.replace(params=params, rule_state=state, age=learner.age + 1), metrics

@@ -7,7 +7,7 @@ import numpy as np
 from gymnasium.vector import VectorEnv
 
 from metarl.evaluate import Scores
-from metarl.host.collect import Collector
+from metarl.host.collect import Collector, env_seed
 from metarl.types import Agent, Key, Params
 
 _CHUNK = 32  # steps between looks at who has finished
@@ -49,7 +49,7 @@ def _round(
 ) -> Scores:
     """The first episode of every row after a reset."""
     seed_key, key = jax.random.split(key)
-    collector = Collector(envs, agent, seed=int(jax.random.bits(seed_key) >> 1))
+    collector = Collector(envs, agent, seed=env_seed(int(jax.random.bits(seed_key))))
     n, time = envs.num_envs, 0
     zeros: list[Any] = [np.zeros(n, dtype) for dtype in (np.float32, np.int32, bool, bool)]
     scores = Scores(*zeros)

@@ -1,8 +1,16 @@
-"""Linear read-outs: one per head that the update rule asked for."""
+"""Linear read-outs: one per head that the update rule asked for.
+
+A Gaussian policy speaks in units of the action space: where an agent says mean 0 and log_std 0, the
+head is the middle of the box and the logarithm of half its width; unbounded actions keep their own
+unit. So a new agent's actions fill the box whatever its size, a third of them lying outside.
+"""
 
 from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
+import numpy as np
+from gymnasium.spaces import Box, Space
 
 from metarl.nets.linear import linear, linear_init
 from metarl.ops.distributions import masked
@@ -11,16 +19,39 @@ from metarl.types import Heads, Key, Params
 _SMALL = ("logits", "mean", "log_std")  # a new policy is nearly uniform
 
 
-def heads_init(key: Key, width: int, heads: Mapping[str, int]) -> Params:
-    """Weights per head: scale 0.01 for policies, 1 for the rest. The key is consumed."""
+def heads_init(
+    key: Key, width: int, heads: Mapping[str, int], *, free_log_std: bool = False
+) -> Params:
+    """Weights per head: scale 0.01 for policies, 1 for the rest. The key is consumed.
+
+    With `free_log_std` the head of that name has a bias alone: the same spread in every state.
+    """
     keys = jax.random.split(key, len(heads))
     scales = [0.01 if name in _SMALL else 1.0 for name in heads]
-    return {
+    params = {
         name: linear_init(k, width, size, scale)
         for k, (name, size), scale in zip(keys, heads.items(), scales, strict=True)
     }
+    if free_log_std and "log_std" in params:
+        del params["log_std"]["w"]
+    return params
 
 
-def apply_heads(params: Params, x: jax.Array, mask: jax.Array | None) -> Heads:
+def apply_heads(params: Params, x: jax.Array, actions: Space, mask: jax.Array | None) -> Heads:
     """[width] -> {name: [size]}; illegal actions get no probability."""
-    return masked({name: linear(layer, x) for name, layer in params.items()}, mask)
+    heads = {
+        name: linear(layer, x) if "w" in layer else jnp.asarray(layer["b"])
+        for name, layer in params.items()
+    }
+    return masked(in_units_of(actions, heads), mask)
+
+
+def in_units_of(actions: Space, heads: Heads) -> Heads:
+    """The heads of a Gaussian policy from the unit of the agent to that of the action space."""
+    if not isinstance(actions, Box) or "mean" not in heads:
+        return heads
+    bounded = actions.bounded_below & actions.bounded_above
+    low, high = (np.where(bounded, x, y) for x, y in ((actions.low, -1.0), (actions.high, 1.0)))
+    middle, half = np.float32((high + low) / 2), np.float32((high - low) / 2)
+    mean, log_std = heads["mean"] * half + middle, heads["log_std"] + np.log(half)
+    return {**heads, "mean": mean, "log_std": log_std}

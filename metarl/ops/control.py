@@ -19,7 +19,20 @@ def apart(tree: PyTree) -> PyTree:
     before it fuses; there a call that may not be inlined does the same.
     """
     barrier = jax.lax.optimization_barrier
-    return jax.lax.platform_dependent(tree, cpu=_uninlined() or barrier, default=barrier)
+    call = _uninlined(lambda x: x) or barrier
+    return jax.lax.platform_dependent(tree, cpu=call, default=barrier)
+
+
+def alone(compute: Callable[..., Any], *operands: PyTree) -> Any:
+    """`compute(*operands)` as a computation of its own, in loops of its own.
+
+    From the body of a loop XLA moves whatever does not change into arrays that every turn reads: of
+    a picture's formula the conditions on the cell's number, without which the CPU cannot unroll it
+    any more, so that it runs three times slower. Out of a call that may not be inlined it moves
+    nothing. Elsewhere this is a plain call of `compute`.
+    """
+    call = _uninlined(compute) or compute
+    return jax.lax.platform_dependent(*operands, cpu=call, default=compute)
 
 
 def rarely(
@@ -53,10 +66,10 @@ def rarely(
     return jax.lax.platform_dependent(needed, operands, otherwise, cpu=loop, default=select)
 
 
-def _uninlined() -> Callable[[PyTree], PyTree] | None:
-    """The identity as a call that stays one; None where JAX has no longer any way to say so."""
+def _uninlined(compute: Callable[..., Any]) -> Callable[..., Any] | None:
+    """As a call that stays one; None where JAX has no longer any way to say so."""
     for place in ("xla_metadata", "scheduling_groups"):  # newer than JAX 0.10, and JAX 0.10
         with contextlib.suppress(ImportError, AttributeError):
             module = importlib.import_module(f"jax.experimental.{place}")
-            return module.xla_metadata_call(lambda x: x, inlineable="false")
+            return module.xla_metadata_call(compute, inlineable="false")
     return None

@@ -57,7 +57,7 @@ class Categorical(struct.PyTreeNode):
 
 
 class Gaussian(struct.PyTreeNode):
-    """Independent normals over `D` numbers; samples are not clipped to the space's bounds."""
+    """Independent normals over `D` numbers; samples are never clipped: environments do that."""
 
     mean: jax.Array  # [..., D]
     log_std: jax.Array  # [..., D]

@@ -98,6 +98,17 @@ def normal(word: jax.Array) -> jax.Array:
     return jnp.float32(2**0.5) * jax.lax.erf_inv(centred)
 
 
+def mix(x: jax.Array) -> jax.Array:
+    """Another [...] uint32 for each: a hash that is one to one, by multiply, xor and shift.
+
+    For many draws that hang on one random word, where Threefry would cost too much; `x` must
+    already hold that word. The constants are Wellons' (https://nullprogram.com/blog/2018/07/31/).
+    """
+    x = (x ^ (x >> 16)) * jnp.uint32(0x7FEB352D)
+    x = (x ^ (x >> 15)) * jnp.uint32(0x846CA68B)
+    return x ^ (x >> 16)
+
+
 def threefry(key0: jax.Array, key1: jax.Array, counter: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Threefry-2x32 with 20 rounds of the block `(0, counter)` (Salmon et al. 2011).
 

@@ -6,7 +6,7 @@ from typing import Any
 import jax
 
 from metarl.ops.sampling import random_action
-from metarl.testing import behaviour, shapes
+from metarl.testing import behaviour, shapes, tasks
 from metarl.types import PyTree
 
 __all__ = ["ContractError", "check_env", "random_action"]
@@ -20,9 +20,10 @@ def check_env(env: Any, params: PyTree = None, *, steps: int = 128, seed: int = 
     """Checks one environment in a few seconds, most of them compilation.
 
     Four stages, each on the ground of the one before: the form of the class, the shapes of what
-    its methods return, random play, and the same steps run in other ways. Unseen stays whether
-    the rules of the game are right, and, where no episode ends within `steps` steps, what follows
-    the end; pass `params` with a short time limit then.
+    its methods return, random play, and the same steps run in other ways. Of `sample_params` and
+    `mutate`, where there are such, it checks that they give tasks that can be played. Unseen stays
+    whether the rules of the game are right, and, where no episode ends within `steps` steps, what
+    follows the end; pass `params` with a short time limit then.
 
     Args:
       env: the environment.
@@ -35,7 +36,7 @@ def check_env(env: Any, params: PyTree = None, *, steps: int = 128, seed: int = 
     """
     _report(env, shapes.form_problems(env))
     params = env.default_params() if params is None else params
-    _report(env, shapes.shape_problems(env, params))
+    _report(env, [*shapes.shape_problems(env, params), *tasks.task_problems(env, params)])
     played, many = behaviour.play(env, params, steps, jax.random.key(seed))
     _report(env, behaviour.play_problems(env, params, played, many))
     _report(env, behaviour.repeat_problems(env, params, played))

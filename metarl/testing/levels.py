@@ -1,4 +1,4 @@
-"""Can every level be won? Plays a scripted or searching player on many levels side by side."""
+"""Can every level be won? Scripted and searching players, on many levels side by side."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -55,6 +55,34 @@ def play_levels(
         return jax.lax.while_loop(going, step, (prepare(state), start))[1]
 
     return jax.jit(jax.vmap(episode))(params.levels)
+
+
+def foresee(game: Any, world: PyTree, plans: jax.Array) -> tuple[jax.Array, jax.Array, PyTree]:
+    """What plans lead to in a procedurally generated game, which its steps decide alone.
+
+    Args:
+      game: with `advance`.
+      world: now.
+      plans: [P, H] actions.
+
+    Returns:
+      Returns [P] float32 until the task ends, steps [P] int32 that it goes on, at most H, and the
+      worlds [P, ...] after H steps, meaningless where the task ended before.
+    """
+
+    def follow(plan: jax.Array) -> tuple[jax.Array, jax.Array, PyTree]:
+        def step(loop: tuple, action: jax.Array) -> tuple[tuple, None]:
+            ret, alive, going, world = loop
+            world, reward, ended = game.advance(world, action)
+            ret = jnp.where(going, ret + reward, ret)
+            going &= ~ended
+            return (ret, alive + going, going, world), None
+
+        start = (jnp.float32(0), jnp.int32(0), jnp.bool_(True), world)
+        ret, alive, _, last = jax.lax.scan(step, start, plan)[0]
+        return ret, alive, last
+
+    return jax.vmap(follow)(plans)
 
 
 def look_ahead(

@@ -84,10 +84,10 @@ def _traced(what: str, function: Callable[..., Any], *args: Any) -> tuple[Any, s
     try:
         return jax.eval_shape(function, *args), None
     except Exception as error:  # it is the caller's own code: anything may happen
-        return None, f"{what} cannot be compiled: {_reason(error)}"
+        return None, f"{what} cannot be compiled: {reason(error)}"
 
 
-def _reason(error: Exception) -> str:
+def reason(error: Exception) -> str:
     """What was raised and where, outside JAX, and what to do if a traced value was the cause."""
     said = f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
     frames = [f for f in traceback.extract_tb(error.__traceback__) if _JAX not in f.filename]

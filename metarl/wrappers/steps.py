@@ -47,7 +47,7 @@ class StickyActions(WithLeaves):
     ) -> tuple[StickyState, TimeStep]:
         """Plays `action` or the previous one. The key is consumed."""
         word_key, step_key = keys.split(key)
-        uniform = (keys.words(word_key, 1)[0] >> 8).astype(jnp.float32) / 2**24
+        uniform = keys.unit(keys.words(word_key, 1)[0])
         again = state.started & (uniform < params.probability)
         action = jnp.where(again, state.action, jnp.asarray(action, state.action.dtype))
         env, ts = self.env.step(step_key, state.env, action, params.env)

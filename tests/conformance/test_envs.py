@@ -48,7 +48,7 @@ def test_gymnasium_accepts_it_an_episode_ends_and_nothing_compiles_twice(env_id,
         warnings.simplefilter("always")
         gym_env: Any = make().unwrapped
         gymnasium_check(gym_env)
-    told = [str(warning.message) for warning in caught]
+    told = [str(w.message) for w in caught if "WARN" in str(w.message)]  # by Gymnasium, not Brax
     assert not [text for text in told if not re.search(HARMLESS, text)]
     assert make().unwrapped.env == env
     gym_env.action_space.seed(0)
