@@ -203,8 +203,7 @@ class Leaper(game.Game):
         more = {"sprites": sprites, "gauges": world.hop[None] / jnp.float32(HOP)}
         if self.mode != "memory":
             return whole(tiles, **more)
-        at = world.row, world.column
-        return centred(tiles, *at, radius=_RADIUS, outside=GROUND, **more)
+        return centred(tiles, world.row, world.column, radius=_RADIUS, outside=GROUND, **more)
 
     @staticmethod
     def atlas() -> np.ndarray:
@@ -284,8 +283,8 @@ class Leaper(game.Game):
         place = jnp.where(used, place % ring, NONE)
         sign = jnp.where(drawn[:, 2] & 1 == 1, 1.0, -1.0)
         speed = sign * (speeds[0] + keys.unit(drawn[:, 2]) * (speeds[1] - speeds[0]))
-        number_of = (row.astype(jnp.uint8), count.astype(jnp.uint8))
-        return Lanes(*number_of, speed.astype(jnp.float32), place.astype(jnp.uint8))
+        place, row, count = (x.astype(jnp.uint8) for x in (place, row, count))
+        return Lanes(row, count, speed.astype(jnp.float32), place)
 
 
 def _sprites(lanes: Lanes, time: jax.Array, side: int, left: int, size: float) -> Sprites:
