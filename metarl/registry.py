@@ -70,6 +70,7 @@ _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "ProcLeaper-v0": ("metarl.envs.procgen.leaper:Leaper", {}),
     "ProcMaze-v0": ("metarl.envs.procgen.maze:Maze", {}),
     "ProcMiner-v0": ("metarl.envs.procgen.miner:Miner", {}),
+    "ProcStarPilot-v0": ("metarl.envs.procgen.starpilot:StarPilot", {}),
     "Seaquest-v0": ("metarl.envs.minatar.seaquest:Seaquest", {}),
     "Snake-v0": ("metarl.envs.snake:Snake", {}),
     "Sokoban-v0": ("metarl.envs.sokoban:Sokoban", {}),
