@@ -31,11 +31,16 @@ def touches(flags: jax.Array, row: jax.Array, column: jax.Array, size: float) ->
 
 
 def meet(
-    row: jax.Array, column: jax.Array, rows: jax.Array, columns: jax.Array, *, within: float
+    row: jax.Array,
+    column: jax.Array,
+    rows: jax.Array,
+    columns: jax.Array,
+    *,
+    within: jax.Array | float,
 ) -> jax.Array:
     """[A, B] bool, whether squares at `row`, `column` [A] overlap others at `rows`, `columns` [B].
 
-    `within` is half the sum of two sides.
+    `within` is half the sum of two sides, one number or [B].
     """
     near = jnp.abs(row[:, None] - rows) < within
     return near & (jnp.abs(column[:, None] - columns) < within)

@@ -7,7 +7,7 @@ the ship's surroundings are seen. The art is our own.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -161,7 +161,8 @@ class StarPilot(game.Game):
         all_: Things = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
         sprites = Sprites(all_.row, all_.column, _at(_SIZE, all_.kind), all_.kind)
         ready = (world.heat == 0).astype(jnp.float32)
-        shown = {"sprites": sprites, "gauges": jnp.stack([world.time / setting.steps, ready])}
+        gauges = jnp.stack([world.time / setting.steps, ready])
+        shown: dict[str, Any] = {"sprites": sprites, "gauges": gauges}
         tiles = jnp.zeros((setting.side, setting.side), jnp.uint8)
         if self.mode != "memory":
             return whole(tiles, **shown)
