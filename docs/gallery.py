@@ -69,7 +69,7 @@ def section(cls: type, names: list[str]) -> str:
     shown = inspect.getdoc(type(env).observation_space.fget) if _is_property(cls) else ""  # type: ignore[attr-defined]
     parts.append(f"**Observation.** {_flat(shown or '')} `{_space(env.observation_space)}`")
     parts.append(f"**Actions.** `{_space(env.action_space)}`")
-    if rows := _params(module, env):
+    if rows := _params(env):
         parts.append("**Params** (numbers that may differ from task to task):\n\n" + rows)
     extras = [f"`{m}`" for m in ("sample_params", "mutate") if hasattr(env, m)]
     if extras:
@@ -101,13 +101,13 @@ def _place(cls: type) -> int:
     raise ValueError(f"docs/gallery.py puts {module} into no group; add it to GROUPS")
 
 
-def _params(module: Any, env: Any) -> str:
+def _params(env: Any) -> str:
     """A table of the leaves of params with the comments that stand beside them."""
-    cls = type(env.default_params())
-    if not hasattr(cls, "__dataclass_fields__"):
-        return ""
-    source = inspect.getsource(cls)
-    rows = re.findall(r"^    (\w+): [^#\n]*#\s*(.*(?:\n {4,}#.*)*)", source, re.MULTILINE)
+    rows = []
+    for cls in reversed(type(env.default_params()).__mro__):
+        if "__dataclass_fields__" in vars(cls) and cls.__module__.startswith("metarl"):
+            source = inspect.getsource(cls)
+            rows += re.findall(r"^    (\w+): [^#\n]*#\s*(.*(?:\n {4,}#.*)*)", source, re.MULTILINE)
     table = "".join(f"| `{name}` | {_flat(text.replace('#', ''))} |\n" for name, text in rows)
     return f"| name | meaning |\n|---|---|\n{table}".rstrip() if rows else ""
 
