@@ -8,7 +8,8 @@ are installed (`rivals.py`). Every programme scans steps of uniform actions; it 
 observation to act on next and donates its carry. `kept` also carries the outcome before the reset,
 which ours keeps and others overwrite. `gb_per_wall_s` counts every byte of the carry, a pool of
 starts left out, as read once and written once a step; its share of the device's memory bandwidth
-says how near a step is to what memory allows. Prints JSON lines; the last ones are the ratios.
+says how near a step is to what memory allows. `operations_per_step` is XLA's own count. Prints JSON
+lines; the last ones are the ratios.
 """
 
 import argparse
@@ -71,6 +72,7 @@ def measure(
         row = {"env": name, "suite": suite, "batch": batch, "length": turns}
         row["carry_bytes_per_env"] = bytes_per_env(carry, batch)
         row["moved_bytes_per_step"] = 2 * bytes_per_env(programme.moved(carry), batch)
+        row["operations_per_step"] = operations(programme, carry, batch)
         run, costs = compiled(
             scanned(programme, batch, turns), jax.random.key(0), carry, donate=(1,)
         )
@@ -87,6 +89,16 @@ def measure(
         {"benchmark": "envs", **row, **times[suite], **bandwidth(row, times[suite])}
         for suite, row in rows.items()
     ]
+
+
+def operations(programme: Programme, carry: PyTree, batch: int) -> int:
+    """What XLA counts in one environment's step before it optimises: arithmetic on elements.
+
+    Random numbers and the reset are among them; loops count as one turn.
+    """
+    actions = jax.vmap(programme.draw)(jax.random.split(jax.random.key(0), batch))
+    lowered: Any = jax.jit(programme.step).lower(jax.random.key(0), carry, actions)
+    return round(lowered.cost_analysis().get("flops", 0) / batch)
 
 
 def bandwidth(row: Mapping[str, Any], times: Mapping[str, Any]) -> dict[str, float]:

@@ -3,10 +3,10 @@
     python benchmarks/procgen.py --out benchmarks/results/procgen.jsonl
     python benchmarks/procgen.py --table benchmarks/results/procgen.jsonl
 
-Every game gets the same budget, the same agent (an MLP on planes) and PPO's default hyperparameters,
-with rewards times 0.1 in training. Training is on few levels, so that a laptop's budget shows
-learning; held-out levels are 200 others, of the other split. Intervals are 95 % bootstrap intervals
-over seeds, of agents trained apart; the random policy's are over as many groups of episodes. Games
+Every game gets the same budget, the same agent (an MLP on planes) and PPO's default settings, with
+rewards times 0.1 in training. Training is on few levels, so that a laptop's budget shows learning;
+held-out levels are 200 others, of the other split. Intervals are 95 % bootstrap intervals over
+seeds, of agents trained apart; the random policy's are over as many groups of episodes. Games
 already in the file of `--out` are not run again, so a stopped run goes on.
 """
 
