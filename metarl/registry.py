@@ -68,6 +68,7 @@ _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "ProcDodgeball-v0": ("metarl.envs.procgen.dodgeball:Dodgeball", {}),
     "ProcHeist-v0": ("metarl.envs.procgen.heist:Heist", {}),
     "ProcLeaper-v0": ("metarl.envs.procgen.leaper:Leaper", {}),
+    "ProcJumper-v0": ("metarl.envs.procgen.jumper:Jumper", {}),
     "ProcMaze-v0": ("metarl.envs.procgen.maze:Maze", {}),
     "ProcMiner-v0": ("metarl.envs.procgen.miner:Miner", {}),
     "ProcStarPilot-v0": ("metarl.envs.procgen.starpilot:StarPilot", {}),

@@ -72,7 +72,8 @@ class Dodgeball(game.Game):
     player faces where it moved last, of a diagonal move to the side.
 
     Easy mode has 20 cells a side, 2 walls of lava and 3 to 6 enemies; hard mode 4 walls; memory
-    mode 40 cells, 16 walls and 3 to 19 enemies, of which 8 cells to all sides are seen.
+    mode 40 cells, 16 walls and 3 to 19 enemies, of which 8 cells to all sides are seen. Gauges say
+    also whether the player lies between two rows or columns of cells.
     """
 
     kinds = (
@@ -80,7 +81,7 @@ class Dodgeball(game.Game):
         *(f"player facing {way}" for way in ("up", "right", "down", "left")),
     )
     signs = " #DOeo.^>v<"
-    gauges = ("cool-down",)
+    gauges = ("cool-down", "between rows", "between columns")
     horizon = dict.fromkeys(("easy", "hard", "memory"), 1000)
 
     @property
@@ -195,7 +196,9 @@ class Dodgeball(game.Game):
             jnp.asarray(size),
             kind,
         )
-        rest = {"sprites": sprites, "gauges": world.wait[None] / jnp.float32(COOL_DOWN)}
+        half = [(x % 1 == 0).astype(jnp.float32) for x in (world.row, world.column)]
+        gauges = jnp.stack([world.wait / jnp.float32(COOL_DOWN), *half])
+        rest = {"sprites": sprites, "gauges": gauges}
         if self.mode != "memory":
             return whole(tiles, **rest)
         return centred(tiles, world.row, world.column, radius=_RADIUS, outside=LAVA, **rest)
