@@ -13,7 +13,7 @@ from flax import struct
 
 from metarl.envs.drawing import Colour
 from metarl.envs.minatar import boards, lanes
-from metarl.envs.minatar.common import ENDLESS, Game, RampingParams, shown
+from metarl.envs.minatar.common import RampingGame, RampingParams, shown
 from metarl.ops import keys
 from metarl.types import Key, TimeStep
 
@@ -37,7 +37,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class Asterix(Game):
+class Asterix(RampingGame):
     """The player walks rows 1 to 8, each of which at most one enemy or piece of gold crosses.
 
     Every `spawn_speed` steps (10) something enters a random empty row, if there is one, from a
@@ -58,10 +58,6 @@ class Asterix(Game):
         "trail": ("-", (90, 90, 100)),
         "gold": ("$", (240, 200, 80)),
     }
-
-    def default_params(self) -> RampingParams:
-        """The published setting: sticky actions, 0.1, and ramping; no time limit."""
-        return RampingParams(jnp.int32(ENDLESS), jnp.float32(0.1), jnp.bool_(True))
 
     def reset(self, key: Key, params: RampingParams) -> tuple[State, TimeStep]:
         """The player alone, at row 5 and column 5. The key is not used."""

@@ -14,7 +14,8 @@ from flax import struct
 
 from metarl.envs.drawing import Colour
 from metarl.envs.minatar import boards
-from metarl.envs.minatar.common import ENDLESS, Game, Params, shown
+from metarl.envs.minatar.common import Game, Params, shown
+from metarl.envs.steps import ENDLESS
 from metarl.ops import keys
 from metarl.types import Key, TimeStep
 

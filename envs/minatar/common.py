@@ -17,11 +17,11 @@ from flax import struct
 from gymnasium.spaces import Box, Discrete
 
 from metarl.envs.drawing import Colour, layered
+from metarl.envs.steps import ENDLESS
 from metarl.types import TimeStep
 
 SIZE = 10  # a side of the board
 EVERY_ACTION = "nlurdf"  # nothing, left, up, right, down, fire: the package's own order
-ENDLESS = np.int32(2**31 - 1)  # for `max_steps`
 
 
 class Params(struct.PyTreeNode):
@@ -116,6 +116,15 @@ class Game:
         for plane, (sign, _) in zip(np.asarray(planes), self.planes.values(), strict=True):
             signs[plane > 0] = sign
         return "\n".join("".join(row) for row in signs)
+
+
+@dataclass(frozen=True)
+class RampingGame(Game):
+    """A game that becomes faster."""
+
+    def default_params(self) -> RampingParams:
+        """The published setting: sticky actions, 0.1, and ramping; no time limit."""
+        return RampingParams(jnp.int32(ENDLESS), jnp.float32(0.1), jnp.bool_(True))
 
 
 def shown(flat: Sequence[jax.Array]) -> jax.Array:

@@ -17,7 +17,7 @@ from flax import struct
 from metarl.envs.drawing import Colour
 from metarl.envs.minatar import boards
 from metarl.envs.minatar import seaquest_slots as slots
-from metarl.envs.minatar.common import ENDLESS, Game, RampingParams, shown
+from metarl.envs.minatar.common import RampingGame, RampingParams, shown
 from metarl.envs.minatar.seaquest_slots import CREW, Drifters, Enemies
 from metarl.ops import keys
 from metarl.ops.control import apart
@@ -51,7 +51,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class Seaquest(Game):
+class Seaquest(RampingGame):
     """A boat under water among fish, enemy submarines and divers, with a tank of air.
 
     The boat moves one cell in four directions, or shoots the way it faces, at most every 5 steps.
@@ -84,10 +84,6 @@ class Seaquest(Game):
         "diver_gauge": ("d", (160, 120, 220)),
         "diver": ("D", (200, 150, 250)),
     }
-
-    def default_params(self) -> RampingParams:
-        """The published setting: sticky actions 0.1, ever faster, no time limit."""
-        return RampingParams(jnp.int32(ENDLESS), jnp.float32(0.1), jnp.bool_(True))
 
     def reset(self, key: Key, params: RampingParams) -> tuple[State, TimeStep]:
         """The boat at the surface and nobody else. The key is not used."""

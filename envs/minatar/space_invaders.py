@@ -16,7 +16,7 @@ from flax import struct
 from metarl.envs.drawing import Colour
 from metarl.envs.minatar import boards
 from metarl.envs.minatar.boards import Board
-from metarl.envs.minatar.common import ENDLESS, Game, RampingParams, shown
+from metarl.envs.minatar.common import RampingGame, RampingParams, shown
 from metarl.ops import keys
 from metarl.types import Key, TimeStep
 
@@ -46,7 +46,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class SpaceInvaders(Game):
+class SpaceInvaders(RampingGame):
     """A cannon on the bottom row, 4 rows of 6 aliens above.
 
     The aliens march together, one cell every `min(aliens left, interval)` steps, to the left at
@@ -71,10 +71,6 @@ class SpaceInvaders(Game):
         "friendly_bullet": ("'", (235, 235, 235)),
         "enemy_bullet": ("!", (240, 120, 80)),
     }
-
-    def default_params(self) -> RampingParams:
-        """The published setting: sticky actions, 0.1, and ramping; no time limit."""
-        return RampingParams(jnp.int32(ENDLESS), jnp.float32(0.1), jnp.bool_(True))
 
     def reset(self, key: Key, params: RampingParams) -> tuple[State, TimeStep]:
         """The first wave and the cannon at column 5. The key is not used."""
