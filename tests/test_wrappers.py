@@ -223,7 +223,12 @@ def test_views_tasks_and_actions_of_the_environment_stay():
     assert (env.render(state, params) == plain.render(inner, grid)).all()
     assert env.render_text(state, params) == plain.render_text(inner, grid)
     assert (ts.action_mask == plain.observe(inner, grid)[1]).all()
-    assert not hasattr(env, "sample_params") and not hasattr(wrap(Counter(), trial=2), "render")
+    task = env.sample_params(KEY, "train")
+    while hasattr(task, "env"):
+        task = task.env
+    assert (task.walls == plain.sample_params(KEY, "train").walls).all()
+    bare = wrap(Counter(), trial=2)
+    assert not hasattr(bare, "sample_params") and not hasattr(bare, "render")
 
 
 def row(tree, n):
