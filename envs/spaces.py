@@ -1,5 +1,7 @@
 """Spaces that several environments share."""
 
+from typing import Any
+
 import numpy as np
 from gymnasium.spaces import Discrete, MultiDiscrete
 
@@ -24,5 +26,7 @@ def coordinate_space(size: int, count: int, *more: int) -> MultiDiscrete:
     Agents read it one-hot. The type is the smallest of uint8, uint16 and int32 that holds it.
     """
     bounds = [*[size] * (2 * count), *more]
-    dtype = np.uint8 if max(bounds) <= 2**8 else np.uint16 if max(bounds) <= 2**16 else np.int32
+    dtype: Any = (
+        np.uint8 if max(bounds) <= 2**8 else np.uint16 if max(bounds) <= 2**16 else np.int32
+    )
     return MultiDiscrete(bounds, dtype=dtype)
