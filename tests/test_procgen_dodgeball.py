@@ -39,7 +39,11 @@ def searcher(game, horizon=8):
     """Takes what can be had soon; else stays alive and goes to the next enemy, or the door."""
     options = plans(horizon)
 
-    def player(free, state):
+    def prepare(state):
+        return between(~state.world.level.lava), jnp.zeros(3, jnp.int32), jnp.int32(0)
+
+    def player(memory, state):
+        free, chosen, count = memory
         world, side = state.world, len(free)
         ret, alive, _ = foresee(game, world, options)
         half = lambda x: jnp.clip(2 * x - 1, 0, side - 1).astype(jnp.int32)  # noqa: E731
@@ -47,8 +51,10 @@ def searcher(game, horizon=8):
         place = jnp.stack(strollers(world.level, world.time))  # [2, M]
         off = jnp.abs(place - jnp.stack([world.row, world.column])[:, None]).sum(axis=0)
         nearest = jax.lax.top_k(jnp.where(world.alive, -off, -jnp.inf), 3)[1]
-        row, column = half(jnp.where(enemies, place[:, nearest], world.level.door[:, None] + 0.5))
-        there = world.alive[nearest] | ~enemies
+        # The same until one of all is hit, or it would turn back half-way for ever.
+        chosen = jnp.where(world.alive.sum() == count, chosen, nearest)
+        row, column = half(jnp.where(enemies, place[:, chosen], world.level.door[:, None] + 0.5))
+        there = world.alive[chosen] | ~enemies
         target = jnp.zeros(free.shape, bool).at[row, column].max(there)
         far = distances(free, target, most=9)
         # Enemies are to be seen along an axis from 2 to 4 cells away, with nothing in between.
@@ -62,9 +68,10 @@ def searcher(game, horizon=8):
         following = jax.vmap(lambda action: game.advance(world, action)[0])(options[:, 0])
         score = 1000 * ret - way[half(following.row), half(following.column)]
         lives = alive + (ret >= 10) * horizon >= horizon
-        return free, options[jnp.argmax(jnp.where(lives, score, alive - 1e6)), 0]
+        best = options[jnp.argmax(jnp.where(lives, score, alive - 1e6)), 0]
+        return (free, chosen, world.alive.sum()), best
 
-    return lambda state: between(~state.world.level.lava), player
+    return prepare, player
 
 
 def won(game, params):
