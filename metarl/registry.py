@@ -64,6 +64,7 @@ _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "ProbeDiscount-v0": ("metarl.envs.probe:Probe", {"choices": 1, "length": 3}),
     "ProbeMemory-v0": ("metarl.envs.probe:Probe", {"length": 4, "answer": "last", "hide": True}),
     "ProbeValue-v0": ("metarl.envs.probe:Probe", {"choices": 1}),
+    "ProcBigFish-v0": ("metarl.envs.procgen.bigfish:BigFish", {}),
     "ProcCaveFlyer-v0": ("metarl.envs.procgen.caveflyer:CaveFlyer", {}),
     "ProcDodgeball-v0": ("metarl.envs.procgen.dodgeball:Dodgeball", {}),
     "ProcHeist-v0": ("metarl.envs.procgen.heist:Heist", {}),

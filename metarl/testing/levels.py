@@ -99,7 +99,8 @@ def look_ahead(
       game: whose `advance(world, action)` is the truth.
       draw: from the number of the turn [] int32 to plans [P, H] int32 of actions, each held for
         `hold` steps. After the first action of the best plan it is another turn; what is left of
-        that plan, its last action again at the end, is tried besides.
+        that plan, its last action again at the end, is tried too, and so are ways to leave it later
+        for each of the new ones.
       worth: of a plan, from the world after it, what it earned [] float32, the steps it lasted
         [] int32, and whether it ended the task [] bool.
       hold: steps.
@@ -123,7 +124,10 @@ def look_ahead(
     def prepare(state: PyTree) -> jax.Array:
         def turn(loop: tuple) -> tuple:
             number, world, _, kept, actions = loop
-            plans = jnp.concatenate([kept[None], draw(number)])
+            new = draw(number)
+            cut = 1 + jnp.arange(new.shape[0])[:, None] % (new.shape[1] - 1)
+            late = jnp.where(jnp.arange(new.shape[1]) < cut, kept, new)
+            plans = jnp.concatenate([kept[None], new, late])
             values = jax.vmap(lambda plan: worth(*follow(world, plan)))(plans)
             best = plans[jnp.argmax(values)]
             world, _, _, ended = follow(world, best[:1])
