@@ -9,10 +9,12 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 import metarl
 from metarl.agents.conv import conv as conv_agent
 from metarl.agents.gru import gru as gru_agent
+from metarl.agents.mlp import mlp
 from metarl.agents.uniform import uniform
 from metarl.nets.conv import conv, conv_init
 from metarl.nets.gru import gru, gru_init
 from metarl.nets.inputs import flat_size, flatten, scale
+from metarl.nets.linear import orthogonal
 from metarl.types import AgentInput
 
 
@@ -92,3 +94,19 @@ def test_uniform_plays_legal_actions_alike():
     now = inputs(env).replace(action_mask=jnp.array([True, False, True, False]))
     heads, _ = agent.apply(agent.init(jax.random.key(0)), agent.carry(), now)
     np.testing.assert_allclose(jax.nn.softmax(heads["logits"]), np.array([0.5, 0, 0.5, 0]))
+
+
+@pytest.mark.parametrize(("n_in", "n_out"), [(7, 3), (3, 7), (5, 5), (64, 16), (4, 1)])
+def test_weights_start_as_jax_would_draw_them(n_in, n_out):
+    key = jax.random.key(n_in)
+    theirs = jax.nn.initializers.orthogonal()(key, (n_in, n_out))
+    np.testing.assert_allclose(orthogonal(key, n_in, n_out), theirs, atol=2e-6)
+
+
+def test_agents_of_several_seeds_are_made_without_lapack():
+    """Batches of its calls, several at a time, were seen to wait for each other for ever."""
+    env = metarl.make("GridWorld-v0", size=3)
+    for builder in (mlp, gru_agent, conv_agent):
+        agent = builder(env, {"logits": 4, "value": 1})
+        seeds = jax.random.split(jax.random.key(0), 3)
+        assert "custom_call" not in jax.jit(jax.vmap(agent.init)).lower(seeds).as_text()

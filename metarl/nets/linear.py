@@ -1,6 +1,7 @@
 """Affine maps and stacks of them."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -10,8 +11,29 @@ from metarl.types import Key, Params
 
 def linear_init(key: Key, n_in: int, n_out: int, scale: float = 2**0.5) -> Params:
     """Orthogonal weights times `scale`, zero bias. The key is consumed."""
-    w = jax.nn.initializers.orthogonal(scale)(key, (n_in, n_out))
-    return {"w": w, "b": jnp.zeros(n_out)}
+    return {"w": scale * orthogonal(key, n_in, n_out), "b": jnp.zeros(n_out)}
+
+
+def orthogonal(key: Key, n_in: int, n_out: int) -> jax.Array:
+    """[n_in, n_out], orthonormal rows or columns, whichever are fewer. The key is consumed.
+
+    What `jax.nn.initializers.orthogonal` draws, to rounding, by Gram and Schmidt's method (twice,
+    which is exact enough) instead of LAPACK's: several of those calls on batches, as when layers
+    are made for several seeds at once, can wait for each other for ever on a CPU of few cores
+    (seen with jaxlib 0.10.2).
+    """
+    rows, columns = max(n_in, n_out), min(n_in, n_out)
+    drawn = jax.random.normal(key, (rows, columns))
+    product = partial(jnp.matmul, precision="highest")
+
+    def add(i: jax.Array, done: jax.Array) -> jax.Array:
+        column = drawn[:, i]
+        for _ in range(2):
+            column = column - product(done, product(column, done))
+        return done.at[:, i].set(column / jnp.linalg.norm(column))
+
+    found = jax.lax.fori_loop(0, columns, add, jnp.zeros_like(drawn))
+    return found if n_in >= n_out else found.T
 
 
 def linear(params: Params, x: jax.Array) -> jax.Array:
