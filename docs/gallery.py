@@ -98,6 +98,9 @@ def _results() -> str:
     """What PPO reaches on the generated games."""
     found = HERE.parent / "benchmarks" / "results" / "procgen.jsonl"
     table = runpy.run_path(str(HERE.parent / "benchmarks" / "procgen.py"))["table"](found)
+    games = [name for name in metarl.registered() if name.startswith("Proc")]
+    missing = ", ".join(name for name in games if name not in table)
+    table += f"\n\nNot run yet: {missing}." if missing else ""
     return f"""Returns per episode of PPO and of the random policy, means over 3 seeds with 95 %
 bootstrap intervals (`benchmarks/procgen.py`): one million steps on 20 levels, an MLP on planes, the
 same settings for every game. On levels it has not seen, 200 of the other split, so few training
