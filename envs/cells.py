@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from metarl.envs.ways import ahead, heading
 from metarl.ops import keys
 
 
@@ -14,11 +15,7 @@ def moved(cell: jax.Array, action: jax.Array, size: int) -> jax.Array:
 
     An action number out of range is clipped.
     """
-    action = jnp.clip(action, 0, 3)
-    row, column = cell // size, cell % size
-    row = jnp.clip(row + (action == 2) - (action == 0), 0, size - 1)
-    column = jnp.clip(column + (action == 1) - (action == 3), 0, size - 1)
-    return (row * size + column).astype(jnp.int32)
+    return ahead(cell, *heading(jnp.clip(action, 0, 3)), height=size, width=size)[0]
 
 
 def another(word: jax.Array, count: int, *taken: jax.Array) -> jax.Array:

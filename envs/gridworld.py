@@ -14,10 +14,11 @@ from flax import struct
 from gymnasium.spaces import Box
 
 from metarl.envs import cells
-from metarl.envs.procgen.mazes import any_cell, distances
 from metarl.envs.spaces import FourMoves
 from metarl.envs.splits import draw_level
+from metarl.envs.ways import distances
 from metarl.ops import keys
+from metarl.ops.sampling import any_of
 from metarl.types import Key, TimeStep
 
 
@@ -108,7 +109,7 @@ class GridWorld(FourMoves):
             kind, place, target = keys.words(key, 3)
             moves, cell = keys.below(kind, 4) == 0, jnp.arange(self.size**2)
             toggled = cell == cells.another(place, self.size**2, params.goal)
-            goal = any_cell(target, ~params.walls & (cell != params.goal))
+            goal = any_of(target, ~params.walls & (cell != params.goal))
             return params.walls ^ (toggled & ~moves), jnp.where(moves, goal, params.goal)
 
         def another(loop: tuple[jax.Array, tuple[jax.Array, jax.Array]]) -> Any:
@@ -127,7 +128,7 @@ class GridWorld(FourMoves):
     def reset(self, key: Key, params: Params) -> tuple[State, TimeStep]:
         """Puts the agent on its start. The key is consumed."""
         free = ~params.walls & (jnp.arange(self.size**2) != params.goal)
-        drawn = any_cell(keys.words(key, 1)[0], free)
+        drawn = any_of(keys.words(key, 1)[0], free)
         agent = jnp.where(params.start < 0, drawn, params.start).astype(jnp.int32)
         state = State(agent, jnp.int32(0))
         obs, mask = self.observe(state, params)
@@ -169,11 +170,7 @@ class GridWorld(FourMoves):
 
     def _targets(self, state: State, params: Params) -> jax.Array:
         """[4] int32, the cell each action leads to."""
-        row, column = jnp.divmod(state.agent, self.size)
-        rows = row + jnp.array([-1, 0, 1, 0])
-        columns = column + jnp.array([0, 1, 0, -1])
-        inside = (rows >= 0) & (rows < self.size) & (columns >= 0) & (columns < self.size)
-        target = jnp.where(inside, rows * self.size + columns, state.agent)
+        target = cells.moved(state.agent, jnp.arange(4), self.size)
         return jnp.where(params.walls[target], state.agent, target).astype(jnp.int32)
 
     def _sound(self, walls: jax.Array, goal: jax.Array, start: jax.Array) -> jax.Array:

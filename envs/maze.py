@@ -17,6 +17,7 @@ from gymnasium.spaces import Box
 from metarl.envs.drawing import layered
 from metarl.envs.spaces import FourMoves
 from metarl.envs.splits import draw_level
+from metarl.envs.ways import ahead, distances, heading
 from metarl.ops import keys
 from metarl.ops.control import apart
 from metarl.types import Key, TimeStep
@@ -155,10 +156,7 @@ class Maze(FourMoves):
 
     def _target(self, cell: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The cell an action leads to, and whether it is on the board; if not, it is `cell`."""
-        row = cell // self.width + (action == 2) - (action == 0)
-        column = cell % self.width + (action == 1) - (action == 3)
-        inside = (row >= 0) & (row < self.height) & (column >= 0) & (column < self.width)
-        return jnp.where(inside, row * self.width + column, cell).astype(jnp.int32), inside
+        return ahead(cell, *heading(action), height=self.height, width=self.width)
 
     def _made(self, key: Key) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Walls [cells], and two different uniform free cells. The key is consumed."""
@@ -221,18 +219,7 @@ class Maze(FourMoves):
     def _connected(self, walls: jax.Array, cell: jax.Array) -> jax.Array:
         """[] bool, whether all free cells can be reached from a free `cell`."""
         free = ~walls.reshape(self.height, self.width)
-
-        def grow(loop: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-            reached, _ = loop
-            padded = jnp.pad(reached, 1)
-            sides = padded[:-2, 1:-1] | padded[2:, 1:-1] | padded[1:-1, :-2] | padded[1:-1, 2:]
-            more = reached | (sides & free)
-            return more, (more != reached).any()
-
-        begin = (jnp.arange(walls.size) == cell).reshape(free.shape) & free
-        return (
-            jax.lax.while_loop(lambda loop: loop[1], grow, (begin, begin.any()))[0] == free
-        ).all()
+        return jnp.all((distances(free, cell) < free.size) == free)
 
 
 def _at(walls: jax.Array, cell: jax.Array) -> jax.Array:

@@ -18,6 +18,7 @@ from metarl.envs.drawing import tiled
 from metarl.envs.splits import draw_level
 from metarl.ops import keys
 from metarl.ops.control import rarely
+from metarl.ops.sampling import any_of
 from metarl.types import Key, TimeStep
 
 _MINE = np.uint8(128)  # a bit of a cell; the others hold 0 for unknown, else the number plus 1
@@ -101,7 +102,7 @@ class Minesweeper:
     def mutate(self, key: Key, params: Params) -> Params:
         """Moves one mine to a free cell; drawn mines stay drawn. The key is consumed."""
         off_word, on_word = keys.words(key, 2)
-        off, on = _pick(off_word, params.mines), _pick(on_word, ~params.mines)
+        off, on = any_of(off_word, params.mines), any_of(on_word, ~params.mines)
         cell = jnp.arange(self.num_actions)
         moved = params.mines ^ (((cell == off) | (cell == on)) & params.mines.any())
         return params.replace(mines=moved)
@@ -211,7 +212,7 @@ class Minesweeper:
         """The board, with a mine `at` the first cell moved to a uniform free one."""
 
         def move(board: jax.Array, at: jax.Array, word: jax.Array) -> jax.Array:
-            on = jnp.arange(self.num_actions) == _pick(word, board < _MINE)
+            on = jnp.arange(self.num_actions) == any_of(word, board < _MINE)
             return board ^ jnp.where(at | on, _MINE, np.uint8(0))
 
         needed = (state.time == 0) & (at & (state.board >= _MINE)).any()
@@ -280,9 +281,3 @@ _COLOURS = (
 def _known(board: jax.Array) -> jax.Array:
     """[] int32, how many cells are open."""
     return jnp.sum(board % _MINE > 0, dtype=jnp.int32)
-
-
-def _pick(word: jax.Array, among: jax.Array) -> jax.Array:
-    """[] int32, a uniform cell of those marked; 0 if none is."""
-    count = jnp.cumsum(among)
-    return jnp.argmax(count > keys.below(word, count[-1])).astype(jnp.int32)

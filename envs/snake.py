@@ -14,6 +14,7 @@ from flax import struct
 from gymnasium.spaces import Box
 
 from metarl.envs.spaces import FourMoves
+from metarl.envs.ways import ahead, heading
 from metarl.ops import keys
 from metarl.ops.control import apart, rarely
 from metarl.types import Key, TimeStep
@@ -156,10 +157,7 @@ class Snake(FourMoves):
 
     def _target(self, head: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
         """The cell an action leads to, and whether it is on the board; if not, it is the head's."""
-        row = head // self.size + (action == 2) - (action == 0)
-        column = head % self.size + (action == 1) - (action == 3)
-        inside = (row >= 0) & (row < self.size) & (column >= 0) & (column < self.size)
-        return jnp.where(inside, row * self.size + column, head), inside
+        return ahead(head, *heading(action), height=self.size, width=self.size)
 
     def _new_fruit(
         self, key: Key, body: jax.Array, head: jax.Array, needed: jax.Array

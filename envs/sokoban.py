@@ -20,10 +20,11 @@ from metarl.envs.drawing import tiled
 from metarl.envs.levels.boxoban import load_levels
 from metarl.envs.levels.shipped import default_levels
 from metarl.envs.levels.table import BOX, PLAYER, TARGET, WALL, Levels, LevelTable, draw
-from metarl.envs.procgen.mazes import any_cell, distances
 from metarl.envs.spaces import FourMoves
 from metarl.envs.splits import SPLITS, check_split
+from metarl.envs.ways import distances
 from metarl.ops import keys
+from metarl.ops.sampling import any_of
 from metarl.types import Key, TimeStep
 
 _MIRRORS = ((1, 1), (1, -1), (-1, 1), (-1, -1))  # of rows and of columns
@@ -193,7 +194,7 @@ class Sokoban(FourMoves):
         here = jnp.argmax(_has(turned, PLAYER)).astype(jnp.int32)
         free = ~_has(turned, WALL | BOX)
         reached = distances(free, here) < free.size
-        return (turned & ~jnp.uint8(PLAYER)).ravel(), any_cell(player_word, reached)
+        return (turned & ~jnp.uint8(PLAYER)).ravel(), any_of(player_word, reached)
 
     def _drawn(self, state: State) -> jax.Array:
         """[H, W] uint8 flags, the player's among them."""

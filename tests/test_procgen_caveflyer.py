@@ -8,8 +8,8 @@ import pytest
 import metarl
 from metarl.envs.procgen.caveflyer import Level, dangers
 from metarl.envs.procgen.caves import cave, largest, widened
-from metarl.envs.procgen.mazes import distances, shortest_ways
 from metarl.envs.splits import side
+from metarl.envs.ways import distances, shortest_ways
 from metarl.testing.levels import play_levels
 
 FIRE = 9

@@ -7,8 +7,8 @@ import pytest
 
 import metarl
 from metarl.envs.procgen.dodgeball import Level, strollers
-from metarl.envs.procgen.mazes import distances
 from metarl.envs.splits import side
+from metarl.envs.ways import distances
 from metarl.testing.levels import foresee, play_levels
 
 MODES = ("easy", "hard", "memory")

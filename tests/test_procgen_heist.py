@@ -8,7 +8,7 @@ import pytest
 import metarl
 from metarl.envs.procgen.game import Params
 from metarl.envs.procgen.heist import World
-from metarl.envs.procgen.mazes import distances
+from metarl.envs.ways import distances
 from metarl.testing.levels import play_levels
 
 MODES = ("easy", "hard", "memory")

@@ -8,8 +8,9 @@ import pytest
 import metarl
 from metarl.envs.procgen.game import Params, four_moves, level_of, moves
 from metarl.envs.procgen.maze import World
-from metarl.envs.procgen.mazes import distances, kruskal
+from metarl.envs.procgen.mazes import kruskal
 from metarl.envs.splits import side
+from metarl.envs.ways import distances
 from metarl.testing.levels import play_levels
 
 MODES = ("easy", "hard", "memory")

@@ -7,7 +7,6 @@ import pytest
 
 import metarl
 from metarl.envs.procgen.game import Params
-from metarl.envs.procgen.mazes import distances
 from metarl.envs.procgen.miner import (
     BOULDER,
     DIAMOND,
@@ -19,6 +18,7 @@ from metarl.envs.procgen.miner import (
     Miner,
     World,
 )
+from metarl.envs.ways import distances
 from metarl.testing.levels import play_levels
 
 UP, RIGHT, DOWN, LEFT, STAY = WAYS = (5, 7, 3, 1, 4)

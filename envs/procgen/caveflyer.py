@@ -16,10 +16,11 @@ from flax import struct
 
 from metarl.envs.procgen import game, motion
 from metarl.envs.procgen.caves import cave, largest, widened
-from metarl.envs.procgen.mazes import any_cell, distances, shortest_ways
 from metarl.envs.procgen.scene import Scene, Sprites, atlas_of, centred, turned
+from metarl.envs.ways import distances, shortest_ways
 from metarl.ops import keys
 from metarl.ops.control import apart
+from metarl.ops.sampling import any_of
 from metarl.types import Key
 
 WALL, GOAL, TARGET, OBSTACLE, ENEMY, SHOT, SHIP = range(
@@ -104,7 +105,7 @@ class CaveFlyer(game.Game):
         ship_word, goal_word, heading_word = keys.words(word_key, 3)
         free = cave(cave_key, side, walls=0.46)
         inside = largest(free)
-        ship = any_cell(ship_word, inside)
+        ship = any_of(ship_word, inside)
         goal = _far_cell(goal_word, inside, ship)
         return Level(
             ~(free if self.mode == "memory" else inside),
@@ -235,7 +236,7 @@ class CaveFlyer(game.Game):
             "danger": danger,
             "stroll": jnp.where(moves, stroll, 0).astype(jnp.int8),
             "phase": keys.below(kills[:, 3], 256).astype(jnp.uint8),
-            "target": jax.vmap(lambda w: motion.cell_of(any_cell(w, inside & away), side))(
+            "target": jax.vmap(lambda w: motion.cell_of(any_of(w, inside & away), side))(
                 targets[:, 0]
             ),
         }
@@ -296,4 +297,4 @@ def _flown(world: World, shoots: jax.Array) -> tuple[jax.Array, jax.Array, jax.A
 def _far_cell(word: jax.Array, inside: jax.Array, start: jax.Array) -> jax.Array:
     """A random cell at least half as many moves from the start as the farthest."""
     far = jnp.where(inside, distances(inside, start), -1)
-    return any_cell(word, 2 * far >= far.max())
+    return any_of(word, 2 * far >= far.max())

@@ -13,11 +13,11 @@ import numpy as np
 from flax import struct
 
 from metarl.envs.procgen import game, motion
-from metarl.envs.procgen.mazes import any_cell
 from metarl.envs.procgen.rooms import rooms
 from metarl.envs.procgen.scene import Scene, Sprites, atlas_of, centred, turned, whole
 from metarl.ops import keys
 from metarl.ops.control import apart
+from metarl.ops.sampling import any_of
 from metarl.types import Key
 
 LAVA, SHUT, OPEN, ENEMY, BALL, OWN, PLAYER = range(
@@ -95,7 +95,7 @@ class Dodgeball(game.Game):
         room_key, enemy_key, word_key = keys.split(key, 3)
         player_word, door_word, count_word = keys.words(word_key, 3)
         lava = rooms(room_key, side, _SPLITS[self.mode])
-        player = motion.cell_of(any_cell(player_word, ~lava), side)
+        player = motion.cell_of(any_of(player_word, ~lava), side)
         count = 3 + keys.below(count_word, most - 2)
         enemy, stroll, phase, pause = _enemies(enemy_key, lava, player, most)
         pause = jnp.where(jnp.arange(most) < count, pause, 0).astype(jnp.uint8)
@@ -283,7 +283,7 @@ def _door(word: jax.Array, lava: jax.Array, player: jax.Array) -> jax.Array:
     place = jnp.arange(lava.shape[0])
     edge = (place == 1) | (place == lava.shape[0] - 2)
     return motion.cell_of(
-        any_cell(word, _away(lava, player, 6) & (edge[:, None] | edge)), lava.shape[0]
+        any_of(word, _away(lava, player, 6) & (edge[:, None] | edge)), lava.shape[0]
     )
 
 

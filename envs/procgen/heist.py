@@ -13,9 +13,11 @@ import numpy as np
 from flax import struct
 
 from metarl.envs.procgen import game
-from metarl.envs.procgen.mazes import any_cell, break_wall, distances, kruskal, odd_size
+from metarl.envs.procgen.mazes import kruskal, odd_size
 from metarl.envs.procgen.scene import Scene, atlas_of, centred, whole
+from metarl.envs.ways import ahead, break_wall, distances
 from metarl.ops import keys
+from metarl.ops.sampling import any_of
 from metarl.types import Key
 
 WALL, GEM, THIEF, DOOR, KEY = 1, 2, 3, 4, 7  # doors are kinds 4, 5, 6 and keys 7, 8, 9
@@ -65,11 +67,11 @@ class Heist(game.Game):
         maze_key, place_key, word_key = keys.split(key, 3)
         words = keys.words(word_key, 3 + COLOURS)
         walls = kruskal(maze_key, side, odd_size(words[0], 5, side))
-        thief = any_cell(words[1], ~walls)
+        thief = any_of(words[1], ~walls)
         far = distances(~walls, thief).ravel()
         free = ~walls.ravel()
         deepest = jnp.max(jnp.where(free, far, 0))
-        gem = any_cell(words[2], free & (far >= deepest // 2) & (far > 0))
+        gem = any_of(words[2], free & (far >= deepest // 2) & (far > 0))
         doors = _doors(place_key, walls, gem, far)
         placed = jnp.full(COLOURS, _GONE, jnp.int32)
         cell = jnp.arange(side**2)
@@ -77,7 +79,7 @@ class Heist(game.Game):
             shut = jnp.isin(cell, jnp.where(jnp.arange(COLOURS) >= k, doors, _GONE))
             reached = distances((free & ~shut).reshape(side, side), thief).ravel() < side**2
             taken = jnp.isin(cell, jnp.concatenate([placed, doors, jnp.stack([thief, gem])]))
-            chosen = any_cell(words[3 + k], free & reached & ~shut & ~taken)
+            chosen = any_of(words[3 + k], free & reached & ~shut & ~taken)
             placed = placed.at[k].set(jnp.where(doors[k] < 0, _GONE, chosen))
         return World(walls, thief, gem, doors, placed, jnp.zeros(COLOURS, bool))
 
@@ -91,11 +93,9 @@ class Heist(game.Game):
 
     def advance(self, world: World, action: jax.Array) -> tuple[World, jax.Array, jax.Array]:
         """Moves the thief, who opens doors and takes what is touched."""
-        down, right = game.four_moves(action)
-        side = world.walls.shape[0]
-        row, column = world.thief // side + down, world.thief % side + right
-        inside = (row >= 0) & (row < side) & (column >= 0) & (column < side)
-        target = jnp.where(inside, row * side + column, world.thief)
+        height, width = world.walls.shape
+        way = game.four_moves(action)
+        target, _ = ahead(world.thief, *way, height=height, width=width)
         locked = jnp.any((world.doors == target) & ~world.held)
         blocked = world.walls.ravel().at[target].get(mode="promise_in_bounds") | locked
         thief = jnp.where(blocked, world.thief, target)

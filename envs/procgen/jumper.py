@@ -14,10 +14,10 @@ from flax import struct
 
 from metarl.envs.procgen import game
 from metarl.envs.procgen.caves import cave, largest
-from metarl.envs.procgen.mazes import any_cell
 from metarl.envs.procgen.motion import cell_of
 from metarl.envs.procgen.scene import Scene, Sprites, atlas_of, centred
 from metarl.ops import keys
+from metarl.ops.sampling import any_of
 from metarl.types import Key
 
 WALL, SPIKES, CARROT, RABBIT = range(1, 5)
@@ -95,7 +95,7 @@ class Jumper(game.Game):
 
         def another(loop: tuple) -> tuple:
             number, *_ = loop
-            start = any_cell(jnp.stack(start_words)[number], inside & standing(walls))
+            start = any_of(jnp.stack(start_words)[number], inside & standing(walls))
             last = number == _TRIES - 1
             start = jnp.where(last, (middle + 1) * side + middle - 1, start)
             row, column = (jnp.abs(cells - x) > 2 for x in jnp.divmod(start, side))
@@ -120,7 +120,7 @@ class Jumper(game.Game):
         cells = jnp.arange(side**2).reshape(side, side)
         start, carrot = (x @ jnp.array([side, 1]) for x in (level.rabbit, level.carrot))
         inner = jnp.pad(jnp.ones((side - 2, side - 2), bool), 1)
-        here = cells == any_cell(place, inner & (cells != start) & (cells != carrot))
+        here = cells == any_of(place, inner & (cells != start) & (cells != carrot))
         new = level.replace(walls=level.walls ^ here, spikes=level.spikes & ~here)
         open_ = reach(new.walls, new.spikes, start).ravel()[carrot] < side**2
         moves = (choice >> 31 == 1) | ~open_
@@ -252,4 +252,4 @@ def _any(flags: jax.Array, row: jax.Array, column: jax.Array) -> jax.Array:
 def _far_cell(word: jax.Array, rounds: jax.Array) -> jax.Array:
     """A random cell at least half as many rounds away as the farthest."""
     rounds = jnp.where(rounds < rounds.size, rounds, -1)
-    return any_cell(word, 2 * rounds >= jnp.maximum(rounds.max(), 1))
+    return any_of(word, 2 * rounds >= jnp.maximum(rounds.max(), 1))

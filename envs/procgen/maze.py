@@ -12,9 +12,11 @@ import numpy as np
 from flax import struct
 
 from metarl.envs.procgen import game
-from metarl.envs.procgen.mazes import any_cell, break_wall, kruskal, odd_size
+from metarl.envs.procgen.mazes import kruskal, odd_size
 from metarl.envs.procgen.scene import Scene, atlas_of, centred, whole
+from metarl.envs.ways import ahead, break_wall
 from metarl.ops import keys
+from metarl.ops.sampling import any_of
 from metarl.types import Key
 
 WALL, CHEESE, MOUSE = 1, 2, 3
@@ -59,7 +61,7 @@ class Maze(game.Game):
         row, column = jnp.where(corner // 2, far, near), jnp.where(corner % 2, far, near)
         mouse = (row * side + column).astype(jnp.int32)
         free = ~walls.ravel() & (jnp.arange(side**2) != mouse)
-        return World(walls, mouse, any_cell(cheese_word, free))
+        return World(walls, mouse, any_of(cheese_word, free))
 
     def edit(self, key: Key, level: World) -> World:
         """Breaks a wall between two passages, or moves the cheese, each half of the times."""
@@ -69,7 +71,7 @@ class Maze(game.Game):
         return World(
             walls=jnp.where(moves, level.walls, break_wall(wall_word, level.walls)),
             mouse=level.mouse,
-            cheese=jnp.where(moves, any_cell(cheese_word, place), level.cheese),
+            cheese=jnp.where(moves, any_of(cheese_word, place), level.cheese),
         )
 
     def begin(self, level: World) -> World:
@@ -78,11 +80,9 @@ class Maze(game.Game):
 
     def advance(self, world: World, action: jax.Array) -> tuple[World, jax.Array, jax.Array]:
         """Moves the mouse."""
-        down, right = game.four_moves(action)
-        side = world.walls.shape[0]
-        row, column = world.mouse // side + down, world.mouse % side + right
-        inside = (row >= 0) & (row < side) & (column >= 0) & (column < side)
-        target = jnp.where(inside, row * side + column, world.mouse)
+        height, width = world.walls.shape
+        way = game.four_moves(action)
+        target, _ = ahead(world.mouse, *way, height=height, width=width)
         blocked = world.walls.ravel().at[target].get(mode="promise_in_bounds")
         mouse = jnp.where(blocked, world.mouse, target)
         found = mouse == world.cheese

@@ -13,10 +13,11 @@ import numpy as np
 from flax import struct
 
 from metarl.envs.procgen import game
-from metarl.envs.procgen.mazes import any_cell, distances, shortest_ways
 from metarl.envs.procgen.scene import Scene, atlas_of, centred, whole
+from metarl.envs.ways import ahead, distances, shortest_ways
 from metarl.ops import keys
 from metarl.ops.control import apart
+from metarl.ops.sampling import any_of
 from metarl.types import Key
 
 FREE, DIRT, BOULDER, DIAMOND, FALLING_BOULDER, FALLING_DIAMOND, EXIT, MINER = range(8)
@@ -74,8 +75,8 @@ class Miner(game.Game):
         reached = far.ravel() < side**2
         kind = jnp.where((kind == DIAMOND) & ~reached, DIRT, kind)
         cell = jnp.arange(side**2)
-        exit_ = any_cell(exit_word, reached & (kind == DIRT) & (cell != miner))
-        spare = any_cell(spare_word, reached & (kind == DIRT) & (cell != miner) & (cell != exit_))
+        exit_ = any_of(exit_word, reached & (kind == DIRT) & (cell != miner))
+        spare = any_of(spare_word, reached & (kind == DIRT) & (cell != miner) & (cell != exit_))
         kind = jnp.where(~jnp.any(kind == DIAMOND) & (cell == spare), DIAMOND, kind)
         kind = jnp.where(cell == exit_, EXIT, jnp.where(cell == miner, FREE, kind))
         cells = _make_safe(kind.reshape(side, side).astype(jnp.uint8), far)
@@ -85,7 +86,7 @@ class Miner(game.Game):
     def edit(self, key: Key, level: World) -> World:
         """Turns a boulder into dirt."""
         boulders = level.cells == BOULDER
-        chosen = any_cell(keys.words(key, 1)[0], boulders)
+        chosen = any_of(keys.words(key, 1)[0], boulders)
         here = jnp.arange(boulders.size).reshape(boulders.shape) == chosen
         return level.replace(cells=jnp.where(here & boulders, jnp.uint8(DIRT), level.cells))
 
@@ -178,9 +179,7 @@ def _walk(world: World, action: jax.Array) -> tuple[jax.Array, jax.Array, jax.Ar
 
     def look(steps: int) -> tuple[jax.Array, jax.Array]:
         """The cell so many steps ahead and what is there; beyond the edge something solid."""
-        row, column = world.miner // side + steps * down, world.miner % side + steps * right
-        inside = (row >= 0) & (row < side) & (column >= 0) & (column < side)
-        cell = jnp.where(inside, row * side + column, world.miner)
+        cell, inside = ahead(world.miner, steps * down, steps * right, height=side, width=side)
         kind = cells.at[cell].get(mode="promise_in_bounds")
         return cell, jnp.where(inside, kind, jnp.uint8(MINER))
 

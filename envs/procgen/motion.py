@@ -7,8 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from metarl.envs.procgen.mazes import any_cell
 from metarl.ops import keys
+from metarl.ops.sampling import any_of
 
 _WAYS = ((-1, 0), (0, 1), (1, 0), (0, -1))
 
@@ -86,7 +86,7 @@ def any_stroll(
       free: [side, side] bool, where the stroll may lead.
       longest: of the stroll, in cells.
     """
-    cell = cell_of(any_cell(words[0], start), free.shape[0])
+    cell = cell_of(any_of(words[0], start), free.shape[0])
     way = jnp.array(_WAYS)[keys.below(words[1], 4)]
     passed = cell.astype(jnp.int32) + way * jnp.arange(1, longest + 1)[:, None]  # [longest, 2]
     clear = jnp.cumprod(free.at[passed[:, 0], passed[:, 1]].get(mode="fill", fill_value=False))

@@ -3,8 +3,8 @@
 import jax
 import jax.numpy as jnp
 
-from metarl.envs.procgen.mazes import any_cell
 from metarl.ops import keys
+from metarl.ops.sampling import any_of
 from metarl.types import Key
 
 
@@ -41,7 +41,7 @@ def rooms(key: Key, side: int, splits: int, *, least: int = 3, gap: int = 4) -> 
         turned = jnp.where(upright, walls.T, walls)  # so that the new wall is a row
         fits = turned[:, left - 1] & turned[:, right + 1]
         fits &= (place >= top + least) & (place <= bottom - least)
-        row = any_cell(where, fits)
+        row = any_of(where, fits)
         start = left + keys.below(opening, jnp.maximum(right - left + 2 - gap, 1))
         wall = (place >= left) & (place <= right) & ((place < start) | (place >= start + gap))
         turned |= ((place == row)[:, None] & wall) & fits.any()

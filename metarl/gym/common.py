@@ -10,6 +10,7 @@ from gymnasium.spaces import Dict, Space, Tuple
 from metarl import registry
 from metarl.build import make_env
 from metarl.config import Part, Value
+from metarl.ops.sampling import narrow
 from metarl.types import Environment, PyTree
 
 
@@ -99,8 +100,7 @@ def action_array(space: Space, action: Any) -> np.ndarray:
     Raises:
       ValueError: another shape than that of the space.
     """
-    dtype = {"int64": np.int32, "float64": np.float32}.get(str(space.dtype), space.dtype)
-    action = np.asarray(action, dtype)
+    action = np.asarray(action, narrow(space))
     if action.shape != space.shape:
         raise ValueError(f"actions are {space}, of shape {space.shape}, got {action.shape}")
     return action

@@ -9,6 +9,7 @@ import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, Space, Tuple
 from gymnasium.vector import AutoresetMode, VectorEnv
 
+from metarl.ops.sampling import narrow
 from metarl.types import Key, PyTree
 
 
@@ -106,7 +107,7 @@ class HostEnv:
     def nothing(self, num_envs: int) -> np.ndarray:
         """The previous action of those who have not acted yet, [N, ...]."""
         space: Any = self.action_space
-        return np.zeros((num_envs, *space.shape), _dtype(space))
+        return np.zeros((num_envs, *space.shape), narrow(space))
 
     def act(self, action: np.ndarray) -> np.ndarray:
         """A batch of a policy's actions, [N, ...], as the environment takes them."""
@@ -116,11 +117,6 @@ class HostEnv:
             return clipped.astype(box.dtype)
         start = self.actions.start if isinstance(self.actions, Discrete) else 0
         return np.asarray(action, self.actions.dtype) + start
-
-
-def _dtype(space: Space) -> Any:
-    """JAX's 32 bits for numpy's 64."""
-    return {"int64": np.int32, "float64": np.float32}.get(str(space.dtype), space.dtype)
 
 
 def _is_picture(space: Space) -> bool:
@@ -138,8 +134,8 @@ def _read_space(space: Space) -> Space:
         return Tuple([_read_space(part) for part in space.spaces])
     if isinstance(space, Box):
         with np.errstate(over="ignore"):  # bounds that 32 bits cannot say are none
-            low, high = (_planes(space, x).astype(_dtype(space)) for x in (space.low, space.high))
-        return Box(low, high, dtype=_dtype(space))
+            low, high = (_planes(space, x).astype(narrow(space)) for x in (space.low, space.high))
+        return Box(low, high, dtype=narrow(space))
     return space
 
 
@@ -148,7 +144,7 @@ def _read(space: Space, obs: Any) -> PyTree:
         return {name: _read(part, obs[name]) for name, part in space.spaces.items()}
     if isinstance(space, Tuple):
         return tuple(_read(part, one) for part, one in zip(space.spaces, obs, strict=True))
-    return np.array(_planes(space, np.asarray(obs)), _dtype(space))
+    return np.array(_planes(space, np.asarray(obs)), narrow(space))
 
 
 def _planes(space: Space, x: np.ndarray) -> np.ndarray:

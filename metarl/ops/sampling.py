@@ -1,4 +1,6 @@
-"""Random actions of a space, for players that know nothing of the task."""
+"""Uniform draws: one of those marked, and actions for players that know nothing of the task."""
+
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,17 @@ from gymnasium import spaces
 
 from metarl.ops import keys
 from metarl.types import Key
+
+
+def any_of(word: jax.Array, among: jax.Array) -> jax.Array:
+    """[] int32, a uniform number of those marked, from a random word; 0 if none is.
+
+    Args:
+      word: [] uint32.
+      among: [...] bool, at most 65536, numbered as they lie in memory.
+    """
+    count = jnp.cumsum(among.ravel())  # so far; the drawn one is the first beyond
+    return jnp.argmax(count > keys.below(word, count[-1])).astype(jnp.int32)
 
 
 def random_action(space: spaces.Space, key: Key, mask: jax.Array | None = None) -> jax.Array:
@@ -20,9 +33,7 @@ def random_action(space: spaces.Space, key: Key, mask: jax.Array | None = None) 
     if isinstance(space, spaces.Discrete):
         if mask is None:
             mask = jnp.ones(int(space.n), bool)
-        count = jnp.cumsum(mask)  # [A] legal actions so far; the drawn one is the first beyond
-        drawn = keys.below(keys.words(key, 1)[0], count[-1])
-        return jnp.argmax(count > drawn).astype(jnp.int32)
+        return any_of(keys.words(key, 1)[0], mask)
     if isinstance(space, spaces.MultiDiscrete):
         return jax.random.randint(key, space.shape, 0, jnp.array(space.nvec, jnp.int32))
     if isinstance(space, spaces.Box):
@@ -35,5 +46,9 @@ def random_action(space: spaces.Space, key: Key, mask: jax.Array | None = None) 
 
 def no_action(space: spaces.Space) -> jax.Array:
     """What stands for the previous action where there was none: zeros of the action's form."""
-    dtype = jnp.int32 if space.dtype == "int64" else space.dtype
-    return jnp.zeros(space.shape or (), dtype)
+    return jnp.zeros(space.shape or (), narrow(space))
+
+
+def narrow(space: spaces.Space) -> Any:
+    """The type of a space's numbers, with JAX's 32 bits for numpy's 64."""
+    return {"int64": np.int32, "float64": np.float32}.get(str(space.dtype), space.dtype)
