@@ -4,15 +4,17 @@ Physics of gymnasium's Acrobot-v1 (Sutton 1996), in the form of Sutton & Barto's
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 
 from metarl.envs.drawing import disc, line
 from metarl.envs.physics import uniform, wrapped
+from metarl.envs.spaces import Choices
 from metarl.envs.steps import opening, outcome
 from metarl.ops import keys
 from metarl.types import Key, TimeStep
@@ -46,7 +48,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class Acrobot:
+class Acrobot(Choices):
     """Actions turn the motor back, leave it, turn it forth; every step costs 1 but the last one.
 
     The episode terminates when the tip is more than one link's length above the bar, and is
@@ -55,15 +57,7 @@ class Acrobot:
     out of range is clipped.
     """
 
-    @property
-    def num_actions(self) -> int:
-        """Three."""
-        return 3
-
-    @property
-    def action_space(self) -> Discrete:
-        """Torque -1, 0, 1."""
-        return Discrete(3)
+    num_actions: ClassVar[int] = 3  # torque -1, 0, 1
 
     @property
     def observation_space(self) -> Box:

@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 
+from metarl.envs.spaces import Choices
 from metarl.envs.splits import draw_level
 from metarl.envs.steps import opening, outcome
 from metarl.ops import keys
@@ -40,7 +41,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class Bandit:
+class Bandit(Choices):
     """Pull one of `num_actions` arms; the observation is constant. A wrong arm number is clipped.
 
     Arm `a` pays 1 with probability `params.arms[a]`, so the best return is
@@ -52,11 +53,6 @@ class Bandit:
     def __post_init__(self):
         if self.num_actions < 1:
             raise ValueError(f"num_actions must be at least 1, got {self.num_actions}")
-
-    @property
-    def action_space(self) -> Discrete:
-        """One action per arm, all legal."""
-        return Discrete(self.num_actions)
 
     @property
     def observation_space(self) -> Box:

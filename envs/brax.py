@@ -25,6 +25,7 @@ import numpy as np
 from flax import struct
 from gymnasium.spaces import Box
 
+from metarl.envs.steps import opening, outcome
 from metarl.envs.sticks import Camera, Scene, draw
 from metarl.types import Key, PyTree, TimeStep
 
@@ -119,8 +120,7 @@ class Brax:
         """Starts an episode by Brax's own `reset`. The key is consumed."""
         start = load(self.name, self.backend).reset(key)
         state = State(_strong(start.pipeline_state), _strong(start.obs), jnp.int32(0))
-        no = jnp.bool_(False)
-        return state, TimeStep(state.obs, jnp.float32(0), no, no)
+        return state, opening(state.obs)
 
     def step(self, key: Key, state: State, action: jax.Array, params: Any):
         """Holds the action for `action_repeat` steps of Brax. The key is not used."""
@@ -140,8 +140,7 @@ class Brax:
             loop, _ = jax.lax.scan(once, loop, None, length=self.action_repeat)
             physics, obs, ended, reward = loop
         state = State(physics, obs, state.time + 1)
-        truncated = ~ended & (state.time >= params.max_steps)
-        return state, TimeStep(obs, reward, ended, truncated)
+        return state, outcome(obs, reward, ended, state.time >= params.max_steps)
 
     def observe(self, state: State, params: Any) -> tuple[jax.Array, None]:
         """What the last step showed."""

@@ -5,15 +5,17 @@ observation is clipped to its bounds, which only matters past the end of an epis
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 
 from metarl.envs.drawing import line
 from metarl.envs.physics import uniform, varied
+from metarl.envs.spaces import Choices
 from metarl.envs.steps import opening, outcome
 from metarl.ops import keys
 from metarl.types import Key, TimeStep
@@ -45,7 +47,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class CartPole:
+class CartPole(Choices):
     """Actions push left (0) and right (1); every step pays 1, the last one too.
 
     The episode terminates when the cart leaves the track, 2.4 m to either side, or the pole is more
@@ -54,15 +56,7 @@ class CartPole:
     and spin. An action number out of range is clipped.
     """
 
-    @property
-    def num_actions(self) -> int:
-        """Two pushes."""
-        return 2
-
-    @property
-    def action_space(self) -> Discrete:
-        """Left, right."""
-        return Discrete(2)
+    num_actions: ClassVar[int] = 2  # left, right
 
     @property
     def observation_space(self) -> Box:

@@ -5,14 +5,16 @@ ball and paddle are two planes instead of one.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 
 from metarl.envs.drawing import layered
+from metarl.envs.spaces import Choices
 from metarl.envs.steps import ENDLESS, opening, outcome
 from metarl.ops import keys
 from metarl.types import Key, TimeStep
@@ -36,7 +38,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class Catch:
+class Catch(Choices):
     """A ball falls from a random column of the first row, one row a step, and a paddle waits below.
 
     Actions are left, stay, right; the paddle stops at the border and starts in the middle. When
@@ -44,22 +46,14 @@ class Catch:
     not. The best return is 1. An action number out of range is clipped.
     """
 
+    num_actions: ClassVar[int] = 3  # left, stay, right
+
     rows: int = 10
     columns: int = 5
 
     def __post_init__(self):
         if self.rows < 2 or self.columns < 1:
             raise ValueError(f"Catch needs at least 2 rows and 1 column, got {self}")
-
-    @property
-    def num_actions(self) -> int:
-        """Three moves."""
-        return 3
-
-    @property
-    def action_space(self) -> Discrete:
-        """Left, stay, right."""
-        return Discrete(3)
 
     @property
     def observation_space(self) -> Box:

@@ -6,6 +6,7 @@ bsuite draws it for each cell; and the observation is the number of the cell.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +16,7 @@ from gymnasium.spaces import Discrete
 
 from metarl.envs import cells
 from metarl.envs.drawing import layered
+from metarl.envs.spaces import Choices
 from metarl.envs.splits import draw_level
 from metarl.envs.steps import ENDLESS, opening, outcome
 from metarl.types import Key, TimeStep
@@ -37,7 +39,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class DeepSea:
+class DeepSea(Choices):
     """A grid of `size` by `size`; each step sinks one row and goes left or right.
 
     The start is the first cell and the episode terminates after `size` steps. Going right costs
@@ -47,21 +49,13 @@ class DeepSea:
     stops a move. An action number out of range is clipped.
     """
 
+    num_actions: ClassVar[int] = 2  # two actions
+
     size: int = 10
 
     def __post_init__(self):
         if self.size < 1:
             raise ValueError(f"size must be at least 1, got {self.size}")
-
-    @property
-    def num_actions(self) -> int:
-        """Left and right, in an order that the cell decides."""
-        return 2
-
-    @property
-    def action_space(self) -> Discrete:
-        """Two actions."""
-        return Discrete(2)
 
     @property
     def observation_space(self) -> Discrete:

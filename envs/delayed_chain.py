@@ -8,6 +8,7 @@ learn it; the first action stays visible, so that the plain observation is the s
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +17,9 @@ from flax import struct
 from gymnasium.spaces import Box, Discrete
 
 from metarl.envs.drawing import layered
+from metarl.envs.spaces import Choices
 from metarl.envs.splits import draw_level
+from metarl.envs.steps import opening
 from metarl.ops import keys
 from metarl.types import Key, TimeStep
 
@@ -41,7 +44,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class DelayedChain:
+class DelayedChain(Choices):
     """An episode of `params.length` steps and two actions, of which only the first counts.
 
     The last step pays 1 if the first action was the task's better one, else -1, and terminates. If
@@ -53,6 +56,8 @@ class DelayedChain:
     so many random ones, new at every step; how much time has passed is then hidden.
     """
 
+    num_actions: ClassVar[int] = 2  # two branches
+
     max_length: int = 30
     noisy: bool = False
     distractors: int = 0
@@ -62,16 +67,6 @@ class DelayedChain:
             raise ValueError(
                 f"max_length is at least {_SHORTEST} and distractors are 0 to 31, got {self}"
             )
-
-    @property
-    def num_actions(self) -> int:
-        """Two."""
-        return 2
-
-    @property
-    def action_space(self) -> Discrete:
-        """Two branches."""
-        return Discrete(2)
 
     @property
     def num_states(self) -> int:
@@ -103,7 +98,7 @@ class DelayedChain:
         """The start of the chain. The key is consumed."""
         state = State(jnp.int32(0), jnp.int32(0), self._noise(key))
         obs, _ = self.observe(state, params)
-        return state, TimeStep(obs, jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        return state, opening(obs)
 
     def step(
         self, key: Key, state: State, action: jax.Array, params: Params

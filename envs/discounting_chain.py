@@ -5,14 +5,16 @@ meta-learned discounts by Bonnet et al. 2022 (https://arxiv.org/abs/2211.10550).
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 
 from metarl.envs.drawing import layered
+from metarl.envs.spaces import Choices
 from metarl.envs.splits import draw_level
 from metarl.envs.steps import ENDLESS, opening, outcome
 from metarl.ops import keys
@@ -38,7 +40,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class DiscountingChain:
+class DiscountingChain(Choices):
     """The first of 100 actions chooses one of five chains; all others do nothing.
 
     The chains pay once, at steps 1, 3, 10, 30 and 100. All pay 1, but the one at step 30 pays 1.1
@@ -48,15 +50,7 @@ class DiscountingChain:
     which is part of the task. An action number out of range is clipped.
     """
 
-    @property
-    def num_actions(self) -> int:
-        """One action per chain."""
-        return CHAINS
-
-    @property
-    def action_space(self) -> Discrete:
-        """One action per chain."""
-        return Discrete(CHAINS)
+    num_actions: ClassVar[int] = CHAINS  # one action per chain
 
     @property
     def observation_space(self) -> Box:

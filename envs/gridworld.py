@@ -16,6 +16,7 @@ from gymnasium.spaces import Box
 from metarl.envs import cells
 from metarl.envs.spaces import FourMoves
 from metarl.envs.splits import draw_level
+from metarl.envs.steps import opening, outcome
 from metarl.envs.ways import distances
 from metarl.ops import keys
 from metarl.ops.sampling import any_of
@@ -132,7 +133,7 @@ class GridWorld(FourMoves):
         agent = jnp.where(params.start < 0, drawn, params.start).astype(jnp.int32)
         state = State(agent, jnp.int32(0))
         obs, mask = self.observe(state, params)
-        return state, TimeStep(obs, jnp.float32(0), jnp.bool_(False), jnp.bool_(False), mask)
+        return state, opening(obs, mask)
 
     def step(
         self, key: Key, state: State, action: jax.Array, params: Params
@@ -141,10 +142,9 @@ class GridWorld(FourMoves):
         targets = self._targets(state, params)
         state = State(targets[jnp.clip(action, 0, 3)], state.time + 1)
         terminated = state.agent == params.goal
-        truncated = ~terminated & (state.time >= params.max_steps)
         reward = jnp.where(terminated, params.goal_reward, params.step_reward)
         obs, mask = self.observe(state, params)
-        return state, TimeStep(obs, reward, terminated, truncated, mask)
+        return state, outcome(obs, reward, terminated, state.time >= params.max_steps, mask)
 
     def observe(self, state: State, params: Params) -> tuple[jax.Array, jax.Array]:
         """The planes and the moves that lead somewhere."""

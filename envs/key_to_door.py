@@ -6,16 +6,17 @@ door never share a cell.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from gymnasium.spaces import Discrete, MultiDiscrete
+from gymnasium.spaces import MultiDiscrete
 
 from metarl.envs import cells
 from metarl.envs.drawing import layered
-from metarl.envs.spaces import coordinate_space
+from metarl.envs.spaces import Choices, coordinate_space
 from metarl.envs.splits import draw_level
 from metarl.envs.steps import opening, outcome
 from metarl.ops import keys
@@ -43,7 +44,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class KeyToDoor:
+class KeyToDoor(Choices):
     """A dark room of `size` by `size` cells; actions are up, right, down, left, stay.
 
     A step that ends at the key pays 1, once. A step that ends at the door, with the key, pays 1 and
@@ -53,22 +54,14 @@ class KeyToDoor:
     action number out of range is clipped.
     """
 
+    num_actions: ClassVar[int] = 5  # up, right, down, left, stay
+
     size: int = 9
     locked: bool = True
 
     def __post_init__(self):
         if not 2 <= self.size <= 255:
             raise ValueError(f"size must lie in 2..255, got {self.size}")
-
-    @property
-    def num_actions(self) -> int:
-        """Four moves and none."""
-        return 5
-
-    @property
-    def action_space(self) -> Discrete:
-        """Up, right, down, left, stay."""
-        return Discrete(5)
 
     @property
     def observation_space(self) -> MultiDiscrete:

@@ -17,6 +17,7 @@ from gymnasium.spaces import Box
 from metarl.envs.drawing import layered
 from metarl.envs.spaces import FourMoves
 from metarl.envs.splits import draw_level
+from metarl.envs.steps import opening, outcome
 from metarl.envs.ways import ahead, distances, heading
 from metarl.ops import keys
 from metarl.ops.control import apart
@@ -115,7 +116,7 @@ class Maze(FourMoves):
             time=jnp.int32(0),
         )
         obs, mask = self.observe(state, params)
-        return state, TimeStep(obs, jnp.float32(0), jnp.bool_(False), jnp.bool_(False), mask)
+        return state, opening(obs, mask)
 
     def step(
         self, key: Key, state: State, action: jax.Array, params: Params
@@ -126,9 +127,10 @@ class Maze(FourMoves):
         agent = jnp.where(moves, cell, state.agent)
         state = state.replace(agent=agent, time=state.time + 1)
         terminated = agent == state.goal
-        truncated = ~terminated & (state.time >= params.max_steps)
         obs, mask = self.observe(state, params)
-        return state, TimeStep(obs, params.goal_reward * terminated, terminated, truncated, mask)
+        return state, outcome(
+            obs, params.goal_reward * terminated, terminated, state.time >= params.max_steps, mask
+        )
 
     def observe(self, state: State, params: Params) -> tuple[jax.Array, jax.Array]:
         """The planes and the moves that lead somewhere."""

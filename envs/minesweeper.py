@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 
 from metarl.envs.drawing import tiled
+from metarl.envs.spaces import Choices
 from metarl.envs.splits import draw_level
+from metarl.envs.steps import opening, outcome
 from metarl.ops import keys
 from metarl.ops.control import rarely
 from metarl.ops.sampling import any_of
@@ -44,7 +46,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class Minesweeper:
+class Minesweeper(Choices):
     """A board of `height` by `width` cells that hides mines; an action opens a cell.
 
     An open cell shows how many of its 8 neighbours have mines. Each cell opened gives 1; a mine
@@ -79,11 +81,6 @@ class Minesweeper:
         return self.height * self.width
 
     @property
-    def action_space(self) -> Discrete:
-        """A cell, `row * width + column`."""
-        return Discrete(self.num_actions)
-
-    @property
     def observation_space(self) -> Box:
         """Planes open (0 or 1) and number (0 to 8, and 0 where unknown)."""
         high = np.array([1, 8], np.uint8)[:, None, None]
@@ -113,8 +110,7 @@ class Minesweeper:
         left = self.num_actions - jnp.sum(mines, dtype=jnp.int32)
         state = State(jnp.where(mines, _MINE, np.uint8(0)), left, jnp.int32(0))
         obs, mask = self.observe(state, params)
-        zero, no = jnp.float32(0), jnp.bool_(False)
-        return state, TimeStep(obs, zero, no, no, mask, self._info(state))
+        return state, opening(obs, mask).replace(info=self._info(state))
 
     def step(
         self, key: Key, state: State, action: jax.Array, params: Params
@@ -137,11 +133,11 @@ class Minesweeper:
             fresh = jnp.where(floods, _known(opened) - _known(board), fresh)
         state = State(opened, state.left - fresh, state.time + 1)
         terminated = mine | repeat | (state.left == 0)
-        truncated = ~terminated & (state.time >= params.max_steps)
         reward = params.safe_reward * fresh + params.repeat_reward * repeat
         reward = reward + params.mine_reward * (mine & ~repeat)
         obs, mask = self.observe(state, params)
-        return state, TimeStep(obs, reward, terminated, truncated, mask, self._info(state))
+        ts = outcome(obs, reward, terminated, state.time >= params.max_steps, mask)
+        return state, ts.replace(info=self._info(state))
 
     def observe(self, state: State, params: Params) -> tuple[jax.Array, jax.Array]:
         """The planes and the unknown cells."""

@@ -4,15 +4,17 @@ Physics of gymnasium's MountainCar-v0 (Moore 1990, Sutton & Barto).
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 
 from metarl.envs.drawing import disc
 from metarl.envs.physics import uniform
+from metarl.envs.spaces import Choices
 from metarl.envs.steps import opening, outcome
 from metarl.ops import keys
 from metarl.types import Key, TimeStep
@@ -40,7 +42,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class MountainCar:
+class MountainCar(Choices):
     """Actions drive left, roll, drive right; every step costs 1.
 
     The episode terminates at the goal, position 0.5, and is truncated after 200 steps. It starts at
@@ -48,15 +50,7 @@ class MountainCar:
     position and speed. An action number out of range is clipped.
     """
 
-    @property
-    def num_actions(self) -> int:
-        """Three."""
-        return 3
-
-    @property
-    def action_space(self) -> Discrete:
-        """Left, none, right."""
-        return Discrete(3)
+    num_actions: ClassVar[int] = 3  # left, none, right
 
     @property
     def observation_space(self) -> Box:

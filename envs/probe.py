@@ -11,8 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 
+from metarl.envs.spaces import Choices
 from metarl.types import Key, TimeStep
 
 
@@ -25,7 +26,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class Probe:
+class Probe(Choices):
     """`choices` actions, `length` steps.
 
     With `choices=1` every episode is right: it tests values (`length=1`) and discounts. With
@@ -44,13 +45,8 @@ class Probe:
 
     @property
     def num_actions(self) -> int:
-        """Number of actions."""
-        return self.choices
-
-    @property
-    def action_space(self) -> Discrete:
         """One action per cue."""
-        return Discrete(self.choices)
+        return self.choices
 
     @property
     def observation_space(self) -> Box:

@@ -14,6 +14,7 @@ from flax import struct
 from gymnasium.spaces import Box
 
 from metarl.envs.spaces import FourMoves
+from metarl.envs.steps import opening, outcome
 from metarl.envs.ways import ahead, heading
 from metarl.ops import keys
 from metarl.ops.control import apart, rarely
@@ -76,7 +77,7 @@ class Snake(FourMoves):
         body = self._at(head).astype(self._dtype)
         state = State(body, head, fruit, jnp.int32(1), jnp.int32(0))
         obs, mask = self.observe(state, params)
-        return state, TimeStep(obs, jnp.float32(0), jnp.bool_(False), jnp.bool_(False), mask)
+        return state, opening(obs, mask)
 
     def step(
         self, key: Key, state: State, action: jax.Array, params: Params
@@ -98,10 +99,9 @@ class Snake(FourMoves):
             time=state.time + 1,
         )
         terminated = dies | wins
-        truncated = ~terminated & (state.time >= params.max_steps)
         reward = params.fruit_reward * eats + params.death_reward * dies
         obs, mask = self.observe(state, params)
-        return state, TimeStep(obs, reward, terminated, truncated, mask)
+        return state, outcome(obs, reward, terminated, state.time >= params.max_steps, mask)
 
     def observe(self, state: State, params: Params) -> tuple[jax.Array, jax.Array]:
         """The planes and the moves that do not kill."""

@@ -22,6 +22,7 @@ from metarl.envs.levels.shipped import default_levels
 from metarl.envs.levels.table import BOX, PLAYER, TARGET, WALL, Levels, LevelTable, draw
 from metarl.envs.spaces import FourMoves
 from metarl.envs.splits import SPLITS, check_split
+from metarl.envs.steps import outcome
 from metarl.envs.ways import distances
 from metarl.ops import keys
 from metarl.ops.sampling import any_of
@@ -102,8 +103,9 @@ class Sokoban(FourMoves):
     def sample_params(self, key: Key, split: str | None = None) -> Params:
         """A task: one level of `default_params`, of either split for None. The key is consumed."""
         check_split(split)
-        tables = [default_levels(self.height, self.width, self.boxes, s) for s in SPLITS]
-        chosen = LevelTable.join(tables) if split is None else tables[SPLITS.index(split)]
+        splits = SPLITS if split is None else (split,)
+        tables = [default_levels(self.height, self.width, self.boxes, s) for s in splits]
+        chosen = LevelTable.join(tables)
         params = Params.from_levels(chosen)
         row = keys.below(keys.words(key, 1)[0], len(chosen))
         return params.replace(levels=jax.tree.map(lambda x: x[row][None], params.levels))
@@ -209,9 +211,8 @@ class Sokoban(FourMoves):
         self, state: State, params: Params, reward: jax.Array, solved: jax.Array
     ) -> TimeStep:
         obs, mask = self.observe(state, params)
-        truncated = ~solved & (state.time >= params.max_steps)
-        info = {"solved": solved, "boxes_left": state.left}
-        return TimeStep(obs, reward, solved, truncated, mask, info)
+        ts = outcome(obs, reward, solved, state.time >= params.max_steps, mask)
+        return ts.replace(info={"solved": solved, "boxes_left": state.left})
 
 
 def params_from(paths: str | Path | Iterable[str | Path], **numbers: Any) -> Params:

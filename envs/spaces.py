@@ -1,23 +1,29 @@
 """Spaces that several environments share."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium.spaces import Discrete, MultiDiscrete
 
 
-class FourMoves:
-    """For environments whose actions are up, right, down, left, in that order."""
+class Choices:
+    """For environments with `num_actions` actions, numbered from 0."""
 
     @property
     def num_actions(self) -> int:
-        """Four moves."""
-        return 4
+        """How many; a field or a constant of the class may say it."""
+        raise NotImplementedError
 
     @property
     def action_space(self) -> Discrete:
-        """Up, right, down, left."""
-        return Discrete(4)
+        """One number for each action."""
+        return Discrete(self.num_actions)
+
+
+class FourMoves(Choices):
+    """For environments whose actions are up, right, down, left, in that order."""
+
+    num_actions: ClassVar[int] = 4
 
 
 def coordinate_space(size: int, count: int, *more: int) -> MultiDiscrete:

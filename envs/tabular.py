@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from flax import struct
 from gymnasium.spaces import Discrete
 
+from metarl.envs.spaces import Choices
 from metarl.envs.splits import draw_level
 from metarl.envs.steps import ENDLESS, opening, outcome
 from metarl.ops import keys
@@ -35,7 +36,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class TabularMDP:
+class TabularMDP(Choices):
     """`states` states and `num_actions` actions; the state is observed, the time is not.
 
     The reward of a state and an action is normal around its mean. An episode terminates after
@@ -49,11 +50,6 @@ class TabularMDP:
     def __post_init__(self):
         if self.states < 1 or self.num_actions < 1:
             raise ValueError(f"states and num_actions must be at least 1, got {self}")
-
-    @property
-    def action_space(self) -> Discrete:
-        """Numbered actions, all legal."""
-        return Discrete(self.num_actions)
 
     @property
     def observation_space(self) -> Discrete:

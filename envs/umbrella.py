@@ -5,13 +5,15 @@ distractors of its `umbrella_length`.
 """
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 
+from metarl.envs.spaces import Choices
 from metarl.envs.steps import ENDLESS, opening, outcome
 from metarl.ops import keys
 from metarl.types import Key, TimeStep
@@ -34,7 +36,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class Umbrella:
+class Umbrella(Choices):
     """The first of `length` actions leaves (0) or takes (1) the umbrella; all others do nothing.
 
     The last step pays 1 if the umbrella is there exactly when it is needed, else -1, and
@@ -44,21 +46,13 @@ class Umbrella:
     action number out of range is clipped.
     """
 
+    num_actions: ClassVar[int] = 2  # leave it, take it
+
     distractors: int = 20
 
     def __post_init__(self):
         if not 0 <= self.distractors <= 32:
             raise ValueError(f"distractors must lie in 0..32, got {self.distractors}")
-
-    @property
-    def num_actions(self) -> int:
-        """Leave it and take it."""
-        return 2
-
-    @property
-    def action_space(self) -> Discrete:
-        """Leave it, take it."""
-        return Discrete(2)
 
     @property
     def observation_space(self) -> Box:

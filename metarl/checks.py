@@ -15,7 +15,7 @@ from metarl.testing import ContractError, check_env, random_action
 from metarl.types import Environment, PyTree
 
 _BATCH, _WINDOW = 8, 512  # environments and steps that are watched for an end
-_HARMLESS = "is (-)?infinity|symmetric and normalized space"  # Gymnasium's advice on spaces
+HARMLESS = "is (-)?infinity|symmetric and normalized space"  # Gymnasium's advice on spaces
 
 
 def found(target: Part, *, steps: int = 128, seed: int = 0) -> Iterator[str]:
@@ -86,5 +86,5 @@ def _gymnasium_problems(target: Part, env: Environment) -> Iterator[str]:
             yield f"Gymnasium refuses it: {str(error).strip().splitlines()[0]}"
     for warning in caught:
         text = re.sub(r"\x1b\[[0-9;]*m", "", str(warning.message))
-        if not re.search(_HARMLESS, text):
+        if not re.search(HARMLESS, text):
             yield f"Gymnasium warns: {text}"

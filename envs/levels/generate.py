@@ -16,8 +16,8 @@ import numpy as np
 from metarl.envs.levels.bits import Level, PushBound, members, moves, reach, shift, union
 from metarl.envs.levels.solve import Position, Push, play
 from metarl.envs.levels.table import BOX, PLAYER, TARGET, WALL, LevelTable
+from metarl.envs.splits import SPLITS, check_split
 
-SPLITS = ("train", "heldout")
 _TRIES = 5000  # rooms without success after which the spec is called impossible
 
 
@@ -37,8 +37,7 @@ class LevelSpec:
     split: str | None = None  # "train", "heldout" (a tenth of all rooms), or None: both
 
     def __post_init__(self):
-        if self.split not in (None, *SPLITS):
-            raise ValueError(f"split must be one of {SPLITS} or None, got {self.split!r}")
+        check_split(self.split)
         if min(self.height, self.width) < 3 or self.boxes < 1:
             raise ValueError(f"levels need 3 by 3 cells and one box at least, got {self}")
 

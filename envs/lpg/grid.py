@@ -9,6 +9,7 @@ a cell's number counts from the same corner in steps of the largest grid; the ma
 
 from dataclasses import dataclass
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,9 @@ from metarl.envs.lpg import level
 from metarl.envs.lpg.level import Params
 from metarl.envs.lpg.modes import parts
 from metarl.envs.lpg.places import place
+from metarl.envs.spaces import Choices
 from metarl.envs.splits import check_split, draw_level
+from metarl.envs.steps import opening, outcome
 from metarl.ops import keys
 from metarl.types import Key, PyTree, TimeStep
 
@@ -38,7 +41,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class LPGGrid:
+class LPGGrid(Choices):
     """A grid of at most `size` by `size` cells with at most `objects` objects.
 
     Actions are up, down, left, right, stay; one out of range is clipped. A step, in this order: the
@@ -59,6 +62,8 @@ class LPGGrid:
     is always the same one of them. Whether a level's free cells are connected is not checked, as
     published. Levels of every mode that fits can be played: `size` and `objects` fix the shapes.
     """
+
+    num_actions: ClassVar[int] = 5  # up, down, left, right, stay
 
     mode: str = "all"
     size: int = 0  # 0: the mode's own
@@ -87,16 +92,6 @@ class LPGGrid:
     def num_states(self) -> int:
         """Pairs of a cell and a set of objects."""
         return self.size**2 * 2**self.objects
-
-    @property
-    def num_actions(self) -> int:
-        """Four moves and staying."""
-        return 5
-
-    @property
-    def action_space(self) -> Discrete:
-        """Up, down, left, right, stay."""
-        return Discrete(5)
 
     @property
     def observation_space(self) -> Box | Dict:
@@ -135,7 +130,7 @@ class LPGGrid:
             )
         state = State(params.start, self.number(params.present), places, jnp.int32(0))
         obs, _ = self.observe(state, params)
-        return state, TimeStep(obs, jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        return state, opening(obs)
 
     def step(
         self, key: Key, state: State, action: jax.Array, params: Params
@@ -160,9 +155,8 @@ class LPGGrid:
         reward = jnp.sum(jnp.where(taken, params.rewards, 0))
         objects = self.number((present & ~taken) | returned)
         state = State(cell, objects, state.places if self.tabular else places, state.time + 1)
-        truncated = ~terminated & (state.time >= params.max_steps)
         obs, _ = self.observe(state, params)
-        return state, TimeStep(obs, reward, terminated, truncated)
+        return state, outcome(obs, reward, terminated, state.time >= params.max_steps)
 
     def observe(self, state: State, params: Params) -> tuple[PyTree, None]:
         """What the class tells; every action is legal."""

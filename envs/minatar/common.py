@@ -14,10 +14,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 
 from metarl.envs.drawing import Colour, layered
-from metarl.envs.steps import ENDLESS
+from metarl.envs.spaces import Choices
+from metarl.envs.steps import ENDLESS, opening, outcome
 from metarl.types import TimeStep
 
 SIZE = 10  # a side of the board
@@ -38,7 +39,7 @@ class RampingParams(Params):
 
 
 @dataclass(frozen=True)
-class Game:
+class Game(Choices):
     """A board of 10 by 10 cells, seen as planes.
 
     Actions are those of the game's minimal set, or, with `minimal=False`, all six of the package:
@@ -60,11 +61,6 @@ class Game:
     def num_actions(self) -> int:
         """The size of the action set."""
         return len(self.letters)
-
-    @property
-    def action_space(self) -> Discrete:
-        """One number for each of `letters`."""
-        return Discrete(self.num_actions)
 
     @property
     def observation_space(self) -> Box:
@@ -89,15 +85,14 @@ class Game:
     def first(self, state: Any, params: Params) -> TimeStep:
         """The time step after a reset."""
         obs, _ = self.observe(state, params)
-        return TimeStep(obs, jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+        return opening(obs)
 
     def timestep(
         self, state: Any, params: Params, reward: jax.Array, terminated: jax.Array
     ) -> TimeStep:
         """The time step of a state; the clock truncates unless the game has ended."""
         obs, _ = self.observe(state, params)
-        truncated = ~terminated & (state.time >= params.max_steps)
-        return TimeStep(obs, reward.astype(jnp.float32), terminated, truncated)
+        return outcome(obs, reward.astype(jnp.float32), terminated, state.time >= params.max_steps)
 
     def observe(self, state: Any, params: Any) -> tuple[jax.Array, None]:
         """The planes; every action is legal."""

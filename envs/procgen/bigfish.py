@@ -15,7 +15,7 @@ import numpy as np
 from flax import struct
 
 from metarl.envs.procgen import game
-from metarl.envs.procgen.scene import Scene, Sprites, atlas_of, centred, mirrored, whole
+from metarl.envs.procgen.scene import Scene, Sprites, atlas_of, mirrored
 from metarl.ops import keys
 from metarl.types import Key
 
@@ -23,7 +23,6 @@ SMALL, LARGE, SELF = 1, 3, 5  # kinds, left first
 QUOTA = 30  # fish
 _LEAST, _MOST = 0.25, 2.0  # half sides in cells
 _HEIGHT = 0.75  # of other fish, of their length; the original's is that of its pictures
-_RADIUS = 6
 
 
 @dataclass(frozen=True)
@@ -84,6 +83,8 @@ class BigFish(game.Game):
     """
 
     kinds = ("sea", "smaller left", "smaller right", "larger left", "larger right", "self")
+    sides = {mode: size.side for mode, size in _SIZES.items()}
+    radius = 6
     signs = " <>{}@"
     gauges = ("size",)
     horizon = dict.fromkeys(game.Game.modes, 6000)
@@ -92,11 +93,6 @@ class BigFish(game.Game):
     def size(self) -> Size:
         """What this mode sets."""
         return _SIZES[self.mode]
-
-    @property
-    def span(self) -> int:
-        """All of the sea, or the player's surroundings."""
-        return 2 * _RADIUS + 1 if self.mode == "memory" else self.size.side
 
     def generate(self, key: Key) -> Level:
         """Random seeds for all slots, and the player anywhere near the floor."""
@@ -118,14 +114,14 @@ class BigFish(game.Game):
     def begin(self, level: Level) -> World:
         """The player alone in the sea, one cell above the floor."""
         none = jnp.zeros(self.size.slots)
-        row = jnp.float32(self.size.side - 1 - self.size.start)
+        row = jnp.float32(self.side - 1 - self.size.start)
         zero = jnp.int32(0)
         shoal = Shoal(none, none, none, none)
         return World(level.seeds, shoal, row, level.start, jnp.zeros(2), zero, zero)
 
     def advance(self, world: World, action: jax.Array) -> tuple[World, jax.Array, jax.Array]:
         """Moves all, lets the player eat or be eaten, then a fish may come."""
-        side, own = self.size.side, self.girth(world)
+        side, own = self.side, self.girth(world)
         pace = 0.45 * world.pace + 0.225 * jnp.stack(game.moves(action))
         ahead = jnp.stack([world.row, world.column]) + pace
         row, column = at = jnp.clip(ahead, own, side - own)
@@ -153,7 +149,7 @@ class BigFish(game.Game):
 
     def scene(self, world: World) -> Scene:
         """Sprites in an empty sea."""
-        side, own, fish = self.size.side, self.girth(world), world.fish
+        side, own, fish = self.side, self.girth(world), world.fish
         kind = jnp.where(fish.size <= own, SMALL, LARGE) + (fish.speed > 0)
         kind = jnp.where(fish.size > 0, kind, 0)
         sprites = Sprites(
@@ -164,9 +160,7 @@ class BigFish(game.Game):
         )
         sea = jnp.zeros((side, side), jnp.uint8)
         more = {"sprites": sprites, "gauges": own[None] / _MOST}
-        if self.mode != "memory":
-            return whole(sea, **more)
-        return centred(sea, world.row, world.column, radius=_RADIUS, outside=0, **more)
+        return self.seen(sea, world.row, world.column, outside=0, **more)
 
     @staticmethod
     def atlas() -> np.ndarray:

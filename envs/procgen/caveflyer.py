@@ -16,7 +16,7 @@ from flax import struct
 
 from metarl.envs.procgen import game, motion
 from metarl.envs.procgen.caves import cave, largest, widened
-from metarl.envs.procgen.scene import Scene, Sprites, atlas_of, centred, turned
+from metarl.envs.procgen.scene import Scene, Sprites, atlas_of, turned
 from metarl.envs.ways import distances, shortest_ways
 from metarl.ops import keys
 from metarl.ops.control import apart
@@ -34,8 +34,6 @@ HITS = 5  # that a target takes
 _HIT, _TOUCH = (OTHER_SIZE + SHOT_SIZE) / 2, (OTHER_SIZE + SIZE) / 2
 _SHOTS = 4  # that may fly at once
 _STROLL = 6  # cells that an enemy flies at most
-_RADIUS = 8
-_SIDE = {"easy": 30, "hard": 40, "memory": 60}
 _TARGETS = {"easy": 3, "hard": 5, "memory": 8}
 _OBSTACLES = {"easy": 4, "hard": 8, "memory": 16}
 _ENEMIES = {"easy": 3, "hard": 6, "memory": 12}
@@ -89,6 +87,7 @@ class CaveFlyer(game.Game):
         *("free", "wall", "goal", "target", "obstacle", "enemy", "shot"),
         *(f"ship heading {45 * i} degrees" for i in range(8)),
     )
+    sides = {"easy": 30, "hard": 40, "memory": 60}
     signs = " #GTxe.^/>\\v/<\\"
     gauges = ("heading down", "heading right", "speed down", "speed right", "cool-down")
     horizon = dict.fromkeys(("easy", "hard", "memory"), 1000)
@@ -96,11 +95,11 @@ class CaveFlyer(game.Game):
     @property
     def span(self) -> int:
         """The ship's surroundings."""
-        return 2 * _RADIUS + 1
+        return 2 * self.radius + 1
 
     def generate(self, key: Key) -> Level:
         """The largest cave, the goal far from the ship in it."""
-        side = _SIDE[self.mode]
+        side = self.side
         cave_key, danger_key, word_key = keys.split(key, 3)
         ship_word, goal_word, heading_word = keys.words(word_key, 3)
         free = cave(cave_key, side, walls=0.46)
@@ -212,14 +211,14 @@ class CaveFlyer(game.Game):
         north, east = _way(world.heading)
         shown = jnp.stack([-north, east, world.down * 2, world.right * 2])
         gauges = jnp.append((shown + 1) / 2, world.wait / jnp.float32(COOL_DOWN))
-        view = centred(tiles, world.row, world.column, radius=_RADIUS, outside=WALL)
-        return view.replace(sprites=sprites, gauges=gauges)
+        more = {"sprites": sprites, "gauges": gauges}
+        return self.seen(tiles, world.row, world.column, outside=WALL, **more)
 
     def _things(
         self, key: Key, inside: jax.Array, ship: jax.Array, goal: jax.Array
     ) -> dict[str, jax.Array]:
         """What kills, by name, a cell away from one way to the goal; and the targets."""
-        side = _SIDE[self.mode]
+        side = self.side
         goal = jnp.arange(side**2).reshape(side, side) == goal
         way = shortest_ways(distances(inside, ship), goal)
         row, column = (jnp.abs(jnp.arange(side) - x) > 4 for x in jnp.divmod(ship, side))

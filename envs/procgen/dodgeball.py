@@ -14,7 +14,7 @@ from flax import struct
 
 from metarl.envs.procgen import game, motion
 from metarl.envs.procgen.rooms import rooms
-from metarl.envs.procgen.scene import Scene, Sprites, atlas_of, centred, turned, whole
+from metarl.envs.procgen.scene import Scene, Sprites, atlas_of, turned
 from metarl.ops import keys
 from metarl.ops.control import apart
 from metarl.ops.sampling import any_of
@@ -30,8 +30,6 @@ COOL_DOWN = 7
 _STRIKE = (SIZE + BALL_SIZE) / 2
 _OWN = 3  # balls of the player that may fly at once
 _STROLL = 4  # cells that an enemy walks at most
-_RADIUS = 8
-_SIDE = {"easy": 20, "hard": 20, "memory": 40}
 _SPLITS = {"easy": 2, "hard": 4, "memory": 16}
 _ENEMIES = {"easy": 6, "hard": 6, "memory": 19}  # at most; at least 3
 
@@ -80,18 +78,14 @@ class Dodgeball(game.Game):
         *("free", "lava", "shut door", "open door", "enemy", "ball", "own ball"),
         *(f"player facing {way}" for way in ("up", "right", "down", "left")),
     )
+    sides = {"easy": 20, "hard": 20, "memory": 40}
     signs = " #DOeo.^>v<"
     gauges = ("cool-down", "between rows", "between columns")
     horizon = dict.fromkeys(("easy", "hard", "memory"), 1000)
 
-    @property
-    def span(self) -> int:
-        """All of the world, or the player's surroundings."""
-        return 2 * _RADIUS + 1 if self.mode == "memory" else _SIDE[self.mode]
-
     def generate(self, key: Key) -> Level:
         """Rooms; the door at the world's edge; enemies and door at a distance from the player."""
-        side, most = _SIDE[self.mode], _ENEMIES[self.mode]
+        side, most = self.side, _ENEMIES[self.mode]
         room_key, enemy_key, word_key = keys.split(key, 3)
         player_word, door_word, count_word = keys.words(word_key, 3)
         lava = rooms(room_key, side, _SPLITS[self.mode])
@@ -199,9 +193,7 @@ class Dodgeball(game.Game):
         half = [(x % 1 == 0).astype(jnp.float32) for x in (world.row, world.column)]
         gauges = jnp.stack([world.wait / jnp.float32(COOL_DOWN), *half])
         rest = {"sprites": sprites, "gauges": gauges}
-        if self.mode != "memory":
-            return whole(tiles, **rest)
-        return centred(tiles, world.row, world.column, radius=_RADIUS, outside=LAVA, **rest)
+        return self.seen(tiles, world.row, world.column, outside=LAVA, **rest)
 
     @staticmethod
     def atlas() -> np.ndarray:

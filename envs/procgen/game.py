@@ -14,10 +14,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import struct
-from gymnasium.spaces import Box, Discrete
+from gymnasium.spaces import Box
 
-from metarl.envs.procgen.scene import Scene, kinds_seen, picture, planes
+from metarl.envs.procgen.scene import Scene, centred, kinds_seen, picture, planes, whole
+from metarl.envs.spaces import Choices
 from metarl.envs.splits import check_split, draw_level
+from metarl.envs.steps import outcome
 from metarl.ops import keys
 from metarl.types import Key, TimeStep
 
@@ -47,7 +49,7 @@ class State(struct.PyTreeNode):
 
 
 @dataclass(frozen=True)
-class Game:
+class Game(Choices):
     """The base of all games; `docs/environments.md` has the rules of each.
 
     Actions, as in ProcGen but for five keys that no game here uses: `3 * column + row` of a move
@@ -66,6 +68,8 @@ class Game:
     kinds: ClassVar[tuple[str, ...]]  # names of what a cell or sprite may be; the first is empty
     signs: ClassVar[str]  # one sign a kind
     gauges: ClassVar[tuple[str, ...]] = ()  # names of what is shown besides
+    sides: ClassVar[Mapping[str, int]]  # cells of a side of the world, by mode
+    radius: ClassVar[int] = 8  # cells to all sides of the player that memory mode shows
     horizon: ClassVar[Mapping[str, int]] = dict.fromkeys(get_args(Mode), 500)  # steps, by mode
 
     def __post_init__(self):
@@ -75,11 +79,6 @@ class Game:
             raise ValueError(f"view must be one of {get_args(View)}, not {self.view!r}")
 
     # What each game says.
-
-    @property
-    def span(self) -> int:
-        """Cells of a side of the view."""
-        raise NotImplementedError
 
     def generate(self, key: Key) -> Level:
         """A level that can be won. The key is consumed."""
@@ -109,9 +108,29 @@ class Game:
     # What they share.
 
     @property
-    def action_space(self) -> Discrete:
-        """Nine moves, and one more."""
-        return Discrete(self.num_actions)
+    def side(self) -> int:
+        """Cells of a side of the world."""
+        return self.sides[self.mode]
+
+    @property
+    def span(self) -> int:
+        """Cells of a side of the view: all of the world, or the player's surroundings."""
+        return 2 * self.radius + 1 if self.mode == "memory" else self.side
+
+    def seen(
+        self, tiles: jax.Array, row: jax.Array, column: jax.Array, *, outside: int, **rest: Any
+    ) -> Scene:
+        """The scene of a player whose centre is at `row` and `column`, in cells.
+
+        Args:
+          tiles: [side, side] uint8, the world.
+          row, column: [] float32.
+          outside: the kind beyond the world's edge.
+          **rest: sprites and gauges.
+        """
+        if self.span == self.side:
+            return whole(tiles, **rest)
+        return centred(tiles, row, column, radius=self.radius, outside=outside, **rest)
 
     @property
     def observation_space(self) -> Box:
@@ -213,9 +232,8 @@ class Game:
     def _timestep(
         self, state: State, params: Params, reward: jax.Array, terminated: jax.Array
     ) -> TimeStep:
-        truncated = ~terminated & (state.time >= params.max_steps)
         obs, _ = self.observe(state, params)
-        return TimeStep(obs, reward, terminated, truncated)
+        return outcome(obs, reward, terminated, state.time >= params.max_steps)
 
 
 def moves(action: jax.Array) -> tuple[jax.Array, jax.Array]:

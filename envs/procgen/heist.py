@@ -14,7 +14,7 @@ from flax import struct
 
 from metarl.envs.procgen import game
 from metarl.envs.procgen.mazes import kruskal, odd_size
-from metarl.envs.procgen.scene import Scene, atlas_of, centred, whole
+from metarl.envs.procgen.scene import Scene, atlas_of
 from metarl.envs.ways import ahead, break_wall, distances
 from metarl.ops import keys
 from metarl.ops.sampling import any_of
@@ -22,8 +22,6 @@ from metarl.types import Key
 
 WALL, GEM, THIEF, DOOR, KEY = 1, 2, 3, 4, 7  # doors are kinds 4, 5, 6 and keys 7, 8, 9
 COLOURS = 3
-_SIDE = {"easy": 9, "hard": 13, "memory": 23}
-_RADIUS = 8
 _GONE = -1
 
 
@@ -52,18 +50,14 @@ class Heist(game.Game):
         *("free", "wall", "gem", "thief"),
         *("red door", "green door", "blue door", "red key", "green key", "blue key"),
     )
+    sides = {"easy": 9, "hard": 13, "memory": 23}
     signs = " #*@RGBrgb"
     gauges = ("red key", "green key", "blue key")
     horizon = dict.fromkeys(game.Game.modes, 1000)
 
-    @property
-    def span(self) -> int:
-        """All of the world, or the thief's surroundings."""
-        return min(2 * _RADIUS + 1, _SIDE[self.mode])
-
     def generate(self, key: Key) -> World:
         """A maze, the gem in its farther half, doors along the way, each key before its door."""
-        side = _SIDE[self.mode]
+        side = self.side
         maze_key, place_key, word_key = keys.split(key, 3)
         words = keys.words(word_key, 3 + COLOURS)
         walls = kruskal(maze_key, side, odd_size(words[0], 5, side))
@@ -118,11 +112,8 @@ class Heist(game.Game):
         for kind, place in things:
             tiles = jnp.where(cell == place, jnp.uint8(kind), tiles)
         gauges = world.held.astype(jnp.float32)
-        if self.span == side:
-            return whole(tiles, gauges=gauges)
         row, column = jnp.divmod(world.thief, side)
-        here = (row + 0.5, column + 0.5)
-        return centred(tiles, *here, radius=_RADIUS, outside=WALL, gauges=gauges)
+        return self.seen(tiles, row + 0.5, column + 0.5, outside=WALL, gauges=gauges)
 
     @staticmethod
     def atlas() -> np.ndarray:

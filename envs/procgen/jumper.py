@@ -15,7 +15,7 @@ from flax import struct
 from metarl.envs.procgen import game
 from metarl.envs.procgen.caves import cave, largest
 from metarl.envs.procgen.motion import cell_of
-from metarl.envs.procgen.scene import Scene, Sprites, atlas_of, centred
+from metarl.envs.procgen.scene import Scene, Sprites, atlas_of
 from metarl.ops import keys
 from metarl.ops.sampling import any_of
 from metarl.types import Key
@@ -25,9 +25,7 @@ RISES = (2, 1, 1, 1, 1, 0, -1, -1, -2)  # half cells up, by steps since a jump; 
 TOP, FALL = 5, 6  # the steps after which a jump rises no more, and with which a fall begins
 AGAIN = 4  # steps after a jump with which a second one may come
 HEIGHT = 6  # cells that two jumps rise, as long as the second begins at the top of the first
-_RADIUS = 8
 _TRIES = 8
-_SIDE = {"easy": 20, "hard": 40, "memory": 45}
 
 
 class Level(struct.PyTreeNode):
@@ -65,6 +63,7 @@ class Jumper(game.Game):
     """
 
     kinds = ("free", "wall", "spikes", "carrot", "rabbit")
+    sides = {"easy": 20, "hard": 40, "memory": 45}
     signs = " #^*@"
     gauges = (
         *("carrot down", "carrot right", "between rows", "between columns"),
@@ -75,11 +74,11 @@ class Jumper(game.Game):
     @property
     def span(self) -> int:
         """The rabbit's surroundings."""
-        return 2 * _RADIUS + 1
+        return 2 * self.radius + 1
 
     def generate(self, key: Key) -> Level:
         """A cave, spikes in it, and a carrot far along what the rabbit can reach."""
-        side = _SIDE[self.mode]
+        side = self.side
         middle = side // 2
         cave_key, spike_key, word_key = keys.split(key, 3)
         *start_words, carrot_word = keys.words(word_key, _TRIES + 1)
@@ -174,8 +173,7 @@ class Jumper(game.Game):
         away = level.carrot.astype(jnp.float32) + 0.5 - jnp.stack([row, column])
         rest = [world.row % 2, world.column % 2, world.phase / 8, world.again]
         gauges = jnp.concatenate([(away / side + 1) / 2, jnp.stack(rest).astype(jnp.float32)])
-        view = centred(tiles, row, column, radius=_RADIUS, outside=WALL)
-        return view.replace(sprites=rabbit, gauges=gauges)
+        return self.seen(tiles, row, column, outside=WALL, sprites=rabbit, gauges=gauges)
 
     @staticmethod
     def atlas() -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 from flax import struct
 
 from metarl.envs.procgen import game
-from metarl.envs.procgen.scene import Scene, Sprites, atlas_of, centred, mirrored, turned, whole
+from metarl.envs.procgen.scene import Scene, Sprites, atlas_of, mirrored, turned
 from metarl.ops import keys
 from metarl.types import Key
 
@@ -23,7 +23,6 @@ GROUND, ROAD, WATER, FINISH, CAR, LOG, FROG = 0, 1, 2, 3, 4, 6, 8  # kinds, left
 NONE = 255  # no car or log here
 HOP = 5  # steps of one
 _FROG, _CAR, _LOG = 0.4, (0.25, 0.5), 0.45  # half sides in cells; of a car, height and length
-_RADIUS = 4
 _PARTS = 8  # of a cell, where a car or log may start
 
 
@@ -101,6 +100,8 @@ class Leaper(game.Game):
         *("ground", "road", "water", "finish", "car left", "car right", "log left", "log right"),
         *("frog up", "frog right", "frog down", "frog left"),
     )
+    sides = {mode: size.side for mode, size in _SIZES.items()}
+    radius = 4
     signs = " :~=<>()^}v{"
     gauges = ("hop",)
 
@@ -108,11 +109,6 @@ class Leaper(game.Game):
     def size(self) -> Size:
         """What this mode sets."""
         return _SIZES[self.mode]
-
-    @property
-    def span(self) -> int:
-        """All of the world, or the frog's surroundings."""
-        return 2 * _RADIUS + 1 if self.mode == "memory" else self.size.side
 
     def generate(self, key: Key) -> Level:
         """As many lanes of both sorts, or one more of one of them, and the frog anywhere."""
@@ -138,7 +134,7 @@ class Leaper(game.Game):
         choice = keys.below(choice, 3)
 
         def shifted(lanes: Lanes, chosen: jax.Array) -> Lanes:
-            ring = _PARTS * (self.size.side + 2)
+            ring = _PARTS * (self.side + 2)
             lane = keys.below(lane_word, jnp.maximum(lanes.count, 1).astype(jnp.uint32))
             here = chosen & (jnp.arange(lanes.speed.shape[0]) == lane)[:, None]
             place = (lanes.place + 1 + keys.below(turn_word, ring - 1)) % ring
@@ -154,12 +150,12 @@ class Leaper(game.Game):
 
     def begin(self, level: Level) -> World:
         """The frog at the lower edge."""
-        row, zero = jnp.float32(self.size.side - 0.5), jnp.uint8(0)
+        row, zero = jnp.float32(self.side - 0.5), jnp.uint8(0)
         return World(level, jnp.int32(0), row, level.start, zero, zero)
 
     def advance(self, world: World, action: jax.Array) -> tuple[World, jax.Array, jax.Array]:
         """Moves the frog, then cars and logs, then what is on a log."""
-        side, level, time = self.size.side, world.level, world.time + 1
+        side, level, time = self.side, world.level, world.time + 1
         world = self._hopped(world, action)
         standing = world.hop == 0
         row, column = world.row, world.column
@@ -179,7 +175,7 @@ class Leaper(game.Game):
 
     def scene(self, world: World) -> Scene:
         """Lanes as tiles, everything else as sprites."""
-        side, level = self.size.side, world.level
+        side, level = self.side, world.level
         row = jnp.arange(side)
 
         def inside(lanes: Lanes) -> jax.Array:
@@ -201,9 +197,7 @@ class Leaper(game.Game):
         )
         tiles = jnp.broadcast_to(strip[:, None], (side, side))
         more = {"sprites": sprites, "gauges": world.hop[None] / jnp.float32(HOP)}
-        if self.mode != "memory":
-            return whole(tiles, **more)
-        return centred(tiles, world.row, world.column, radius=_RADIUS, outside=GROUND, **more)
+        return self.seen(tiles, world.row, world.column, outside=GROUND, **more)
 
     @staticmethod
     def atlas() -> np.ndarray:
@@ -247,7 +241,7 @@ class Leaper(game.Game):
         shift = jnp.maximum(hop.astype(jnp.float32) - 1, 0) * 0.1  # 0.4, 0.3, 0.2, 0.1 and 0
         row = world.row + shift * ((facing == 2) * 1 - (facing == 0) * 1)
         column = world.column + shift * ((facing == 1) * 1 - (facing == 3) * 1)
-        hops, side = hop > 0, self.size.side
+        hops, side = hop > 0, self.side
         hop = jnp.maximum(hop, 1) - 1
         row = jnp.where(hop == 0, jnp.floor(row) + 0.5, row)
         return world.replace(
@@ -258,7 +252,7 @@ class Leaper(game.Game):
         )
 
     def _start(self, word: jax.Array) -> jax.Array:
-        return _FROG + keys.unit(word) * (self.size.side - 2 * _FROG)
+        return _FROG + keys.unit(word) * (self.side - 2 * _FROG)
 
     def _lanes(
         self,

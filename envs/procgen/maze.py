@@ -13,15 +13,13 @@ from flax import struct
 
 from metarl.envs.procgen import game
 from metarl.envs.procgen.mazes import kruskal, odd_size
-from metarl.envs.procgen.scene import Scene, atlas_of, centred, whole
+from metarl.envs.procgen.scene import Scene, atlas_of
 from metarl.envs.ways import ahead, break_wall
 from metarl.ops import keys
 from metarl.ops.sampling import any_of
 from metarl.types import Key
 
 WALL, CHEESE, MOUSE = 1, 2, 3
-_SIDE = {"easy": 15, "hard": 25, "memory": 31}
-_RADIUS = 8
 
 
 class World(struct.PyTreeNode):
@@ -42,16 +40,12 @@ class Maze(game.Game):
     """
 
     kinds = ("free", "wall", "cheese", "mouse")
+    sides = {"easy": 15, "hard": 25, "memory": 31}
     signs = " #*@"
-
-    @property
-    def span(self) -> int:
-        """All of the world, or the mouse's surroundings."""
-        return 2 * _RADIUS + 1 if self.mode == "memory" else _SIDE[self.mode]
 
     def generate(self, key: Key) -> World:
         """A maze of random size with both somewhere in it."""
-        side = _SIDE[self.mode]
+        side = self.side
         maze_key, word_key = keys.split(key)
         size_word, corner_word, cheese_word = keys.words(word_key, 3)
         size = odd_size(size_word, 3, side)
@@ -94,10 +88,8 @@ class Maze(game.Game):
         cell = jnp.arange(side**2).reshape(side, side)
         tiles = jnp.where(cell == world.cheese, CHEESE, world.walls.astype(jnp.uint8))
         tiles = jnp.where(cell == world.mouse, MOUSE, tiles).astype(jnp.uint8)
-        if self.mode != "memory":
-            return whole(tiles)
         row, column = jnp.divmod(world.mouse, side)
-        return centred(tiles, row + 0.5, column + 0.5, radius=_RADIUS, outside=WALL)
+        return self.seen(tiles, row + 0.5, column + 0.5, outside=WALL)
 
     @staticmethod
     def atlas() -> np.ndarray:

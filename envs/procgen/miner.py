@@ -13,7 +13,7 @@ import numpy as np
 from flax import struct
 
 from metarl.envs.procgen import game
-from metarl.envs.procgen.scene import Scene, atlas_of, centred, whole
+from metarl.envs.procgen.scene import Scene, atlas_of
 from metarl.envs.ways import ahead, distances, shortest_ways
 from metarl.ops import keys
 from metarl.ops.control import apart
@@ -21,8 +21,6 @@ from metarl.ops.sampling import any_of
 from metarl.types import Key
 
 FREE, DIRT, BOULDER, DIAMOND, FALLING_BOULDER, FALLING_DIAMOND, EXIT, MINER = range(8)
-_SIDE = {"easy": 10, "hard": 20, "memory": 35}
-_RADIUS = 8
 _DIAMONDS, _BOULDERS = 0.03, 0.2  # of all cells
 
 
@@ -51,18 +49,14 @@ class Miner(game.Game):
         *("free", "dirt", "boulder", "diamond", "falling boulder", "falling diamond"),
         *("exit", "miner"),
     )
+    sides = {"easy": 10, "hard": 20, "memory": 35}
     signs = " .o*O+E@"
     gauges = ("diamonds left",)
     horizon = dict.fromkeys(game.Game.modes, 1000)
 
-    @property
-    def span(self) -> int:
-        """All of the world, or the miner's surroundings."""
-        return 2 * _RADIUS + 1 if self.mode == "memory" else _SIDE[self.mode]
-
     def generate(self, key: Key) -> World:
         """3 % diamonds and 20 % boulders in dirt, less the boulders that would bar every way."""
-        side = _SIDE[self.mode]
+        side = self.side
         order_key, word_key = keys.split(key)
         exit_word, spare_word = keys.words(word_key, 2)
         rank = keys.shuffled(order_key, side**2)  # a random number of its own for every cell
@@ -115,11 +109,8 @@ class Miner(game.Game):
         here = jnp.arange(side**2).reshape(side, side) == world.miner
         tiles = jnp.where(here, jnp.uint8(MINER), world.cells)
         gauges = (world.left / jnp.maximum(world.total, 1)).astype(jnp.float32)[None]
-        if self.mode != "memory":
-            return whole(tiles, gauges=gauges)
         row, column = jnp.divmod(world.miner, side)
-        place = (row + 0.5, column + 0.5)
-        return centred(tiles, *place, radius=_RADIUS, outside=BOULDER, gauges=gauges)
+        return self.seen(tiles, row + 0.5, column + 0.5, outside=BOULDER, gauges=gauges)
 
     @staticmethod
     def atlas() -> np.ndarray:

@@ -7,7 +7,7 @@ the ship's surroundings are seen. The art is our own.
 """
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,7 @@ from flax import struct
 
 from metarl.envs.procgen import game
 from metarl.envs.procgen.motion import meet
-from metarl.envs.procgen.scene import Scene, Sprites, atlas_of, centred, whole
+from metarl.envs.procgen.scene import Scene, Sprites, atlas_of
 from metarl.ops import keys
 from metarl.types import Key
 
@@ -25,7 +25,6 @@ COOL_DOWN = 4  # steps from shot to shot
 _SPEED = np.array([0, 0, 0, 0.25, 0.5, 0.1875, 0.25, 0.5], np.float32)  # by kind, to the left
 _SIZE = np.array([1, 1, 0.5, 1, 1, 1, 2, 0.5], np.float32)  # by kind, sides in cells
 _SHIP_SPEED, _SHOT_SPEED = 0.5, 1.0  # cells a step
-_RADIUS = 8
 _SHOTS = 6  # slots: a shot crosses 16 cells before the seventh can be fired, 32 cells are cut short
 
 
@@ -86,14 +85,10 @@ class StarPilot(game.Game):
     """
 
     kinds = ("space", "ship", "shot", "flyer", "racer", "turret", "meteor", "bullet")
+    sides = {mode: setting.side for mode, setting in SETTINGS.items()}
     signs = " >-fFTO*"
     gauges = ("way done", "ready to fire")
     horizon = dict.fromkeys(game.Game.modes, 1000)
-
-    @property
-    def span(self) -> int:
-        """All of the world, or the ship's surroundings."""
-        return 2 * _RADIUS + 1 if self.mode == "memory" else SETTINGS[self.mode].side
 
     def generate(self, key: Key) -> Level:
         """Two random schedules, one after the other."""
@@ -136,8 +131,9 @@ class StarPilot(game.Game):
         hits &= (shots.kind > 0)[:, None] & (enemies.kind > 0)
         shot = hits.any(axis=0) & (enemies.kind != METEOR)
         alive = jnp.where(shot, jnp.uint8(0), enemies.kind)
-        touched = _touch(ship, enemies, (size + 0.5) / 2, alive)
-        touched |= _touch(ship, bullets, 0.5, bullets.kind)
+        near = meet(ship[:1], ship[1:], enemies.row, enemies.column, within=(size + 0.5) / 2)[0]
+        struck = meet(ship[:1], ship[1:], bullets.row, bullets.column, within=0.5)[0]
+        touched = jnp.any(near & (alive > 0)) | jnp.any(struck & (bullets.kind > 0))
         time = world.time + 1
         done = ~touched & (time >= setting.steps)
         world = World(
@@ -162,11 +158,8 @@ class StarPilot(game.Game):
         sprites = Sprites(all_.row, all_.column, _at(_SIZE, all_.kind), all_.kind)
         ready = (world.heat == 0).astype(jnp.float32)
         gauges = jnp.stack([world.time / setting.steps, ready])
-        shown: dict[str, Any] = {"sprites": sprites, "gauges": gauges}
         tiles = jnp.zeros((setting.side, setting.side), jnp.uint8)
-        if self.mode != "memory":
-            return whole(tiles, **shown)
-        return centred(tiles, *world.ship, radius=_RADIUS, outside=0, **shown)
+        return self.seen(tiles, *world.ship, outside=0, sprites=sprites, gauges=gauges)
 
     def _enter(
         self, world: World, enemies: Things, bullets: Things
@@ -260,11 +253,3 @@ def _put(
     return Things(
         *(jnp.where(here, n, old) for n, old in zip(new, jax.tree.leaves(things), strict=True))
     )
-
-
-def _touch(
-    ship: jax.Array, things: Things, within: jax.Array | float, kind: jax.Array
-) -> jax.Array:
-    """[] bool, whether anything is so near to the ship along both axes."""
-    near = (jnp.abs(things.row - ship[0]) < within) & (jnp.abs(things.column - ship[1]) < within)
-    return jnp.any(near & (kind > 0))

@@ -66,23 +66,15 @@ def foresee(game: Any, world: PyTree, plans: jax.Array) -> tuple[jax.Array, jax.
       plans: [P, H] actions.
 
     Returns:
-      Returns [P] float32 until the task ends, steps [P] int32 that it goes on, at most H, and the
-      worlds [P, ...] after H steps, meaningless where the task ended before.
+      Returns [P] float32 until the task ends, steps [P] int32 after which it goes on, at most H,
+      and the worlds [P, ...] then, or where the task ended.
     """
 
-    def follow(plan: jax.Array) -> tuple[jax.Array, jax.Array, PyTree]:
-        def step(loop: tuple, action: jax.Array) -> tuple[tuple, None]:
-            ret, alive, going, world = loop
-            world, reward, ended = game.advance(world, action)
-            ret = jnp.where(going, ret + reward, ret)
-            going &= ~ended
-            return (ret, alive + going, going, world), None
+    def outcome(plan: jax.Array) -> tuple[jax.Array, jax.Array, PyTree]:
+        last, earned, lasted, ended = _follow(game, world, plan)
+        return earned, lasted - ended, last
 
-        start = (jnp.float32(0), jnp.int32(0), jnp.bool_(True), world)
-        ret, alive, _, last = jax.lax.scan(step, start, plan)[0]
-        return ret, alive, last
-
-    return jax.vmap(follow)(plans)
+    return jax.vmap(outcome)(plans)
 
 
 def look_ahead(
@@ -111,15 +103,7 @@ def look_ahead(
     """
 
     def follow(world: PyTree, plan: jax.Array) -> tuple[PyTree, jax.Array, jax.Array, jax.Array]:
-        def step(loop: tuple, action: jax.Array) -> tuple[tuple, None]:
-            world, earned, lasted, ended = loop
-            new, reward, end = game.advance(world, action)
-            world = jax.tree.map(lambda x, y: jnp.where(ended, x, y), world, new)
-            earned = earned + jnp.where(ended, 0, reward)
-            return (world, earned, lasted + ~ended, ended | end), None
-
-        start = (world, jnp.float32(0), jnp.int32(0), jnp.bool_(False))
-        return jax.lax.scan(step, start, jnp.repeat(plan, hold))[0]
+        return _follow(game, world, jnp.repeat(plan, hold))
 
     def prepare(state: PyTree) -> jax.Array:
         def turn(loop: tuple) -> tuple:
@@ -146,3 +130,19 @@ def look_ahead(
         return actions, actions[state.time // hold]
 
     return prepare, player
+
+
+def _follow(
+    game: Any, world: PyTree, actions: jax.Array
+) -> tuple[PyTree, jax.Array, jax.Array, jax.Array]:
+    """The world after actions [H], or where the task ended; the return, the steps, the end."""
+
+    def step(loop: tuple, action: jax.Array) -> tuple[tuple, None]:
+        world, earned, lasted, ended = loop
+        new, reward, end = game.advance(world, action)
+        world = jax.tree.map(lambda x, y: jnp.where(ended, x, y), world, new)
+        earned = earned + jnp.where(ended, 0, reward)
+        return (world, earned, lasted + ~ended, ended | end), None
+
+    start = (world, jnp.float32(0), jnp.int32(0), jnp.bool_(False))
+    return jax.lax.scan(step, start, actions)[0]

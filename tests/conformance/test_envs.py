@@ -13,11 +13,11 @@ from gymnasium.utils.env_checker import check_env as gymnasium_check
 
 import metarl
 import metarl.gym.env
+from metarl.checks import HARMLESS
 from metarl.gym import gym_id
 from metarl.testing import check_env
 
 SMALL = {"Snake-v0": {"size": 4}}  # what compiles and ends sooner than the default
-HARMLESS = "is (-)?infinity|symmetric and normalized space"  # said of spaces, and true of the task
 
 
 @pytest.fixture(scope="module")
