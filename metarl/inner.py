@@ -1,11 +1,13 @@
 """The inner loop: an agent is born, acts, and learns. Plain functions, so `jax.grad` goes through.
 
-The key of an update is `fold_in(key, learner.age)`: a life may be lived in pieces of any length,
+Acting makes data: no derivative passes through it, neither through actions nor through memory. The
+key of an update is `fold_in(key, learner.age)`: a life may be lived in pieces of any length,
 with one key and no key stored, and comes out the same to the bit.
 """
 
+from collections.abc import Callable
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ import jax.numpy as jnp
 from metarl.ops import keys
 from metarl.ops.distributions import policy
 from metarl.ops.statistics import episodes
+from metarl.ops.unroll import scale_gradient, unroll
 from metarl.rollout import Experience, VectorEnv, successor
 from metarl.types import (
     Agent,
@@ -21,12 +24,14 @@ from metarl.types import (
     Key,
     Learner,
     Metrics,
+    Params,
     PyTree,
     Rollout,
     UpdateRule,
 )
 
-Gradient = Literal["none", "unrolled", "checkpointed"]
+Gradient = Literal["none", "unrolled", "checkpointed"] | int  # a number: levels of checkpoints
+Score = Callable[[Params, Rollout], jax.Array]  # of a batch [N, T, ...]
 
 
 def birth(agent: Agent, rule: UpdateRule, venv: VectorEnv, env_params: PyTree, key: Key) -> Learner:
@@ -37,37 +42,53 @@ def birth(agent: Agent, rule: UpdateRule, venv: VectorEnv, env_params: PyTree, k
     num_envs = env_state.inputs.first.shape[0]
     carry = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_envs, *x.shape)), agent.carry())
     episode = EpisodeStats(jnp.zeros(num_envs), jnp.zeros(num_envs, jnp.int32))
-    state = rule.init(params)
-    return Learner(params, state, env_params, env_state, carry, episode, jnp.int32(0))
+    zero = jnp.int32(0)
+    return Learner(params, rule.init(params), env_params, env_state, carry, episode, zero, zero)
 
 
 def act(
     agent: Agent, venv: VectorEnv, learner: Learner, key: Key, *, length: int
 ) -> tuple[Rollout, Learner]:
-    """Collects experience without learning. The key is consumed.
+    """Collects experience without learning. No derivative passes. The key is consumed.
 
     Returns:
       A rollout with leaves [N, T, ...] (carry [N, ...]), and the learner `length` steps later.
     """
+    # Experience is data, also where actions are reparametrised or memory is differentiable.
+    constant = jax.lax.stop_gradient(learner)
 
     def step(loop: tuple, key: Key):
         env_state, carry = loop
         act_key, step_key = keys.split(key)
         inputs = env_state.inputs
-        heads, carry = jax.vmap(agent.apply, in_axes=(None, 0, 0))(learner.params, carry, inputs)
+        heads, carry = jax.vmap(agent.apply, in_axes=(None, 0, 0))(constant.params, carry, inputs)
         sample = jax.vmap(lambda heads, key: policy(heads).sample(key))
         action = sample(heads, keys.spread(act_key, inputs.first.shape[0]))
-        env_state, ts = venv.step(step_key, env_state, action, learner.env_params)
+        env_state, ts = venv.step(step_key, env_state, action, constant.env_params)
         flags = (ts.terminated, ts.truncated)
         after = successor(ts, action)
         return (env_state, carry), Experience(inputs, action, ts.reward, *flags, after, heads)
 
-    loop = (learner.env_state, learner.carry)
+    loop = (constant.env_state, constant.carry)
     (env_state, carry), steps = jax.lax.scan(step, loop, jax.random.split(key, length))
     steps = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps)  # [N, T, ...]
-    return Rollout(**vars(steps), carry=learner.carry), learner.replace(
+    return Rollout(**vars(steps), carry=constant.carry), learner.replace(
         env_state=env_state, carry=carry
     )
+
+
+def learn(
+    rule: UpdateRule, eta: Eta, learner: Learner, rollout: Rollout, key: Key
+) -> tuple[Learner, Metrics]:
+    """The learner one update later, and the rule's metrics. The key is consumed."""
+    params, state, metrics = rule.update(eta, learner.params, learner.rule_state, rollout, key)
+    return learner.replace(params=params, rule_state=state, age=learner.age + 1), metrics
+
+
+def turn_keys(key: Key, learner: Learner) -> tuple[Key, Key]:
+    """For acting and for learning at the learner's age; `key` is that of the whole life."""
+    act_key, update_key = jax.random.split(jax.random.fold_in(key, learner.age))
+    return act_key, update_key
 
 
 def live(
@@ -81,6 +102,8 @@ def live(
     updates: int,
     length: int,
     gradient: Gradient = "none",
+    eligibility: float = 1.0,
+    score: Score | None = None,
 ) -> tuple[Learner, Metrics]:
     """`updates` times: act for `length` steps, then learn. Differentiable in `eta`.
 
@@ -93,25 +116,46 @@ def live(
       key: of the whole life.
       updates: how many.
       length: T, steps per update and environment.
-      gradient: how derivatives pass: `"unrolled"` keeps every intermediate, `"checkpointed"`
-        recomputes each update in the backward pass, `"none"` lets none pass.
+      gradient: how derivatives pass: `"unrolled"` keeps every intermediate; `"checkpointed"` keeps
+        params, rule state and experience of each update and computes the rest again; a number
+        keeps them in a tree of so many levels (`metarl.ops.unroll`); `"none"` lets none pass.
+      eligibility: factor on derivatives that pass from one update to the one before it.
+      score: `(params, rollout) -> scalar` on each rollout before it is learned from; its values
+        are the metric `score`.
 
     Returns:
       The learner, and metrics [updates]: the rule's own, and those of `ops.statistics.episodes`.
     """
+    check_gradient(gradient)
 
-    def step(learner: Learner, _: None) -> tuple[Learner, Metrics]:
-        act_key, update_key = jax.random.split(jax.random.fold_in(key, learner.age))
+    def improve(eta: Eta, learner: Learner, rollout: Rollout, key: Key):
+        scored = {} if score is None else {"score": score(learner.params, rollout)}
+        learner, metrics = learn(rule, eta, learner, rollout, key)
+        return learner, {**metrics, **scored}
+
+    if gradient not in ("none", "unrolled"):
+        improve = partial(jax.checkpoint, prevent_cse=False)(improve)
+
+    def step(learner: Learner) -> tuple[Learner, Metrics]:
+        act_key, update_key = turn_keys(key, learner)
         rollout, learner = act(agent, venv, learner, act_key, length=length)
-        params, state, metrics = rule.update(
-            eta, learner.params, learner.rule_state, rollout, update_key
-        )
+        if eligibility != 1:
+            params, state = scale_gradient((learner.params, learner.rule_state), eligibility)
+            learner = learner.replace(params=params, rule_state=state)
+        learner, metrics = improve(eta, learner, rollout, update_key)
         episode, counts = episodes(learner.episode, rollout.reward, rollout.last)
-        learner = learner.replace(params=params, rule_state=state, episode=episode)
-        return learner.replace(age=learner.age + 1), {**metrics, **counts}
+        return learner.replace(episode=episode), {**metrics, **counts}
 
-    if gradient == "checkpointed":
-        step = partial(jax.checkpoint, prevent_cse=False)(step)
-    elif gradient == "none":
+    if gradient == "none":
         eta, learner = jax.lax.stop_gradient((eta, learner))  # asked for by the caller
-    return jax.lax.scan(step, learner, None, length=updates)
+    return unroll(step, learner, updates, levels=gradient if isinstance(gradient, int) else 1)
+
+
+def check_gradient(gradient: Any) -> None:
+    """Raises ValueError where `gradient` is no way for derivatives to pass."""
+    number = type(gradient) is int and gradient >= 1
+    if not number and gradient not in ("none", "unrolled", "checkpointed"):
+        raise ValueError(
+            "gradient is 'none', 'unrolled', 'checkpointed' or a number of levels of checkpoints, "
+            f"at least 1; got {gradient!r}"
+        )

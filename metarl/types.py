@@ -7,6 +7,7 @@ Words, used everywhere and no others:
   eta: meta-parameters, what an outer loop learns; for a fixed rule its hyperparameters.
   params: an agent's parameters (theta), or an environment's dynamic settings (`env_params`).
   rule: how an agent learns from experience.  learner: one life in progress.
+  population: `A` learners that share eta.
   act: collect experience.  live: act and learn in turns.  replay: the heads along a rollout.
   carry: an agent's memory.  first: this step opens an episode.
   terminated: the task ended, the future is worth nothing.  truncated: only the clock ran out.
@@ -166,10 +167,15 @@ class Learner(struct.PyTreeNode):
     carry: PyTree  # [N, ...] the agent's memory
     episode: EpisodeStats  # [N]
     age: jax.Array  # [] int32, number of updates so far
+    life: jax.Array  # [] int32, lives that ended before it in its place of a population
 
 
 class MetaLearner(NamedTuple):
-    """An outer loop: `update` moves eta, and the population of learners with it."""
+    """An outer loop: `update` moves eta, and the population of learners with it.
 
-    init: Callable[[Key], PyTree]
+    Learners are `[A, ...]`. `init` sees them, since some loops remember something of each. The key
+    of `update` is that of the whole run, like that of `live`: the same at every call.
+    """
+
+    init: Callable[[Key, Learner], PyTree]
     update: Callable[[PyTree, Learner, Key], tuple[PyTree, Learner, Metrics]]

@@ -19,7 +19,8 @@ def birth(agent: Agent, rule: UpdateRule, key: Key) -> Learner:
     """A new-born learner; its episodes and its memory are the collector's. The key is consumed."""
     params = agent.init(key)
     elsewhere: Any = ()
-    return Learner(params, rule.init(params), (), elsewhere, (), elsewhere, jnp.int32(0))
+    zero = jnp.int32(0)
+    return Learner(params, rule.init(params), (), elsewhere, (), elsewhere, zero, zero)
 
 
 def live(

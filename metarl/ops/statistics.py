@@ -35,7 +35,7 @@ def episodes(
         "episode_return": jnp.sum(done_ret) / jnp.where(count, count, jnp.nan),
         "episode_length": jnp.sum(done_length) / jnp.where(count, count, jnp.nan),
     }
-    return EpisodeStats(ret, running), metrics
+    return EpisodeStats(ret, running.astype(stats.length.dtype)), metrics
 
 
 def mean_interval(

@@ -47,6 +47,7 @@ def a2c(
     *,
     optimizer: optax.GradientTransformation | None = None,
     eta: Hypers | None = None,
+    forward_over_reverse: bool = False,
 ) -> UpdateRule:
     """Builds the rule: one gradient step per rollout.
 
@@ -56,6 +57,7 @@ def a2c(
       optimizer: defaults to clipped Adam of rate one, which `eta.learning_rate` scales. With an
         optimizer of your own the default `eta.learning_rate` is 1.
       eta: what `init_eta` returns; defaults to `hypers()`.
+      forward_over_reverse: how a meta-gradient differentiates the update (`rules.common`).
     """
     if eta is None:
         eta = hypers() if optimizer is None else hypers(learning_rate=1.0)
@@ -63,7 +65,13 @@ def a2c(
     def loss(eta: Hypers, params: Params, rollout: Rollout) -> tuple[jax.Array, Metrics]:
         return a2c_loss(agent, heads, eta, params, rollout)
 
-    return from_loss(loss, optimizer or adam(), heads=heads, init_eta=lambda key: eta)
+    return from_loss(
+        loss,
+        optimizer or adam(),
+        heads=heads,
+        init_eta=lambda key: eta,
+        forward_over_reverse=forward_over_reverse,
+    )
 
 
 def a2c_loss(

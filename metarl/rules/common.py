@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl.ops.distributions import policy_heads
+from metarl.ops.unroll import grad_by_forward_over_reverse
 from metarl.types import Environment, Eta, Key, Metrics, Params, PyTree, Rollout, UpdateRule
 
 
@@ -44,18 +45,30 @@ def from_loss(
     *,
     heads: Mapping[str, int],
     init_eta: Callable[[Key], Eta],
+    forward_over_reverse: bool = False,
 ) -> UpdateRule:
     """Turns `loss(eta, params, rollout) -> (scalar, metrics)` of one stream into a rule.
 
     The rule averages over the leading axis of the rollout; `eta.learning_rate` scales its step.
+
+    Args:
+      loss: of one stream.
+      optimizer: of params.
+      heads: name -> width, what the agent must say.
+      init_eta: makes eta from a key.
+      forward_over_reverse: how the update is differentiated in reverse: see
+        `metarl.ops.unroll.grad_by_forward_over_reverse`. Metrics are constants then.
     """
 
     def mean_loss(params: Params, eta: Eta, rollout: Rollout) -> tuple[jax.Array, Metrics]:
         value, metrics = jax.vmap(loss, in_axes=(None, None, 0))(eta, params, rollout)
         return value.mean(), jax.tree.map(jnp.mean, {"loss": value, **metrics})
 
+    mixed = grad_by_forward_over_reverse(mean_loss)
+    gradient = mixed if forward_over_reverse else jax.grad(mean_loss, has_aux=True)
+
     def update(eta: Eta, params: Params, state: PyTree, rollout: Rollout, key: Key):
-        grads, metrics = jax.grad(mean_loss, has_aux=True)(params, eta, rollout)
+        grads, metrics = gradient(params, eta, rollout)
         metrics["grad_norm"] = optax.tree.norm(grads)
         params, state = descend(optimizer, eta.learning_rate, grads, state, params)
         return params, state, metrics

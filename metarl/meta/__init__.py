@@ -1,0 +1,1 @@
+"""Outer loops, one estimator a file, and what they share."""

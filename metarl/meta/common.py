@@ -1,0 +1,146 @@
+"""From a loss of one learner's future to an outer loop over a population of them."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+
+from metarl.types import (
+    Eta,
+    Key,
+    Learner,
+    MetaLearner,
+    Metrics,
+    Params,
+    PyTree,
+    Rollout,
+    UpdateRule,
+)
+
+Objective = Callable[[Params, Rollout], tuple[jax.Array, Metrics]]  # of one stream [T]
+MetaLoss = Callable[[Eta, Learner, Key], tuple[jax.Array, tuple[Learner, Metrics]]]
+MEMORY = 0.99  # of the running statistics of the meta-gradient
+
+
+class MetaState(struct.PyTreeNode):
+    """What an outer loop keeps from one update to the next."""
+
+    eta: Eta
+    optimizer: PyTree
+    moments: "Moments"
+    updates: jax.Array  # [] int32
+
+
+class Moments(struct.PyTreeNode):
+    """Running averages of the meta-gradient and of its square, like eta."""
+
+    mean: PyTree
+    square: PyTree
+
+
+def meta_adam(
+    learning_rate: float, *, max_norm: float | None = None, eps: float = 1e-8
+) -> optax.GradientTransformation:
+    """Adam for eta, behind a clip by global norm where `max_norm` is given."""
+    clip = [] if max_norm is None else [optax.clip_by_global_norm(max_norm)]
+    return optax.chain(*clip, optax.adam(learning_rate, eps=eps))
+
+
+def mean_objective(objective: Objective, params: Params, rollout: Rollout) -> jax.Array:
+    """[] the objective averaged over the streams of a batch [N, T, ...]."""
+    return jnp.mean(jax.vmap(lambda stream: objective(params, stream)[0])(rollout))
+
+
+def life_keys(key: Key, learners: Learner) -> Key:
+    """[A] keys, one for each life in progress, from the key of the whole run."""
+    places = jax.random.split(key, learners.age.shape[0])
+    return jax.vmap(jax.random.fold_in)(places, learners.life)
+
+
+def descending(
+    loss: MetaLoss, rule: UpdateRule, optimizer: optax.GradientTransformation
+) -> MetaLearner:
+    """The outer loop that follows the gradient of `loss` in eta, averaged over the population.
+
+    Args:
+      loss: `(eta, learner, key of its life) -> (loss, (the learner afterwards, metrics))`.
+      rule: whose eta is learned.
+      optimizer: of eta.
+
+    Returns:
+      A `MetaLearner` whose metrics are those of `loss` (means over the population) and those of
+      `moved`.
+    """
+
+    def update(state: MetaState, learners: Learner, key: Key):
+        grad = jax.value_and_grad(loss, has_aux=True)
+        values, grads = jax.vmap(grad, in_axes=(None, 0, 0))(
+            state.eta, learners, life_keys(key, learners)
+        )
+        loss_, (learners, metrics) = values
+        state, told = moved(optimizer, state, grads)
+        metrics = jax.tree.map(jnp.mean, {**metrics, "meta_loss": loss_})
+        return state, jax.lax.stop_gradient(learners), {**metrics, **told}
+
+    return MetaLearner(lambda key, learners: started(rule, optimizer, key), update)
+
+
+def started(rule: UpdateRule, optimizer: optax.GradientTransformation, key: Key) -> MetaState:
+    """The state before the first update. The key is consumed."""
+    eta = rule.init_eta(key)
+    zeros = jax.tree.map(jnp.zeros_like, eta)
+    return MetaState(eta, optimizer.init(eta), Moments(zeros, zeros), jnp.int32(0))
+
+
+def moved(
+    optimizer: optax.GradientTransformation, state: MetaState, grads: PyTree
+) -> tuple[MetaState, Metrics]:
+    """One step of the optimizer on meta-gradients [A, ...], and what is to be said of them.
+
+    Metrics: `meta_grad_norm` of the mean over the population; `meta_grad_std`, the root of its
+    summed variance over time, of which an average over the last hundred updates is kept;
+    `meta_grad_snr`, the norm of that average over the same root; and, for every number in eta that
+    stands alone, `eta/NAME` and `meta_grad/NAME`.
+    """
+    mean = jax.tree.map(lambda x: x.mean(axis=0), grads)
+    steps, opt_state = optimizer.update(mean, state.optimizer, state.eta)
+    eta = optax.apply_updates(state.eta, steps)
+    blend = lambda old, new: MEMORY * old + (1 - MEMORY) * new  # noqa: E731
+    moments = Moments(
+        jax.tree.map(blend, state.moments.mean, mean),
+        jax.tree.map(lambda m, g: blend(m, jnp.square(g)), state.moments.square, mean),
+    )
+    updates = state.updates + 1
+    told = {"meta_grad_norm": optax.tree.norm(mean), **_noise(moments, updates)}
+    for prefix, tree in (("eta", eta), ("meta_grad", mean)):
+        told.update({f"{prefix}/{name}": x for name, x in lone_numbers(tree).items()})
+    return MetaState(eta, opt_state, moments, updates), told
+
+
+def lone_numbers(tree: PyTree) -> dict[str, jax.Array]:
+    """The leaves of shape [] by their path, such as `discount` or `net.0.b`."""
+    return {
+        ".".join(map(_name, path)): leaf
+        for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
+        if leaf.shape == ()
+    }
+
+
+def _noise(moments: Moments, updates: jax.Array) -> Metrics:
+    """Standard deviation and signal-to-noise ratio of the recent meta-gradients."""
+    seen = 1 - MEMORY ** updates.astype(jnp.float32)
+    mean, square = jax.tree.map(lambda x: x / seen, (moments.mean, moments.square))
+    spread = jax.tree.map(lambda m, s: jnp.sum(jnp.maximum(s - m * m, 0)), mean, square)
+    std = jnp.sqrt(sum(jax.tree.leaves(spread), jnp.float32(0)))
+    norm = optax.tree.norm(mean)
+    return {"meta_grad_std": std, "meta_grad_snr": norm / jnp.maximum(std, 1e-30)}
+
+
+def _name(entry: Any) -> str:
+    for attribute in ("key", "name", "idx"):
+        if hasattr(entry, attribute):
+            return str(getattr(entry, attribute))
+    return str(entry)
