@@ -19,6 +19,8 @@ def _env(hint: str) -> Any:
     return tyro.conf.arg(metavar="ENV [SETTING=VALUE ...]", help_behavior_hint=hint)
 
 
+_recipe = tyro.conf.arg(metavar="RECIPE [SETTING=VALUE ...]", help_behavior_hint="(required)")
+
 Path = pathlib.Path
 RunPath = Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
 
@@ -226,6 +228,46 @@ class Parts:
         Console().table(("kind", "name", "settings"), shown)
 
 
+@dataclass(frozen=True)
+class Reproduce:
+    """Run a published experiment and say whether its claim held: `metarl recipes` lists them.
+
+    Writes result.json and figure.png. Ctrl-C saves; the same command with the same --out goes on.
+    """
+
+    recipe: Annotated[Part, tyro.conf.Positional, _recipe]
+    """Name, then settings: `metarl reproduce outer_value seeds=3`."""
+    quick: bool = False
+    """A reduced form of under three minutes."""
+    long: bool = False
+    """The published scale, where a recipe has one: for a GPU or a night."""
+    out: Path | None = None
+    """Folder of the results; by default a new one in runs/."""
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        from metarl.io.runs import free_path
+        from metarl.reproduce import reproduce
+
+        if self.quick and self.long:
+            raise ValueError("--quick and --long exclude each other")
+        scale = "quick" if self.quick else "long" if self.long else "full"
+        out = self.out or free_path(Path("runs"), self.recipe.name)
+        with Console() as report:
+            reproduce(self.recipe, out, report, scale=scale)
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """List the recipes with the claim that each tests."""
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        modules = {name: registry.recipe_module(name) for name in sorted(registry.RECIPES)}
+        rows = [(name, f"{module.CLAIM} ({module.PAPER})") for name, module in modules.items()]
+        Console().table(("recipe", "claim"), rows)
+
+
 COMMANDS: dict[str, Any] = {
     "train": Train,
     "resume": Resume,
@@ -235,6 +277,8 @@ COMMANDS: dict[str, Any] = {
     "envs": Envs,
     "check-env": CheckEnv,
     "parts": Parts,
+    "reproduce": Reproduce,
+    "recipes": Recipes,
 }
 
 

@@ -118,7 +118,12 @@ AGENTS = {
 
 RULES = {  # modules with `heads(env)`, `hypers(...)` and the rule itself under its own name
     "a2c": "metarl.rules.a2c",
+    "outer_value": "metarl.rules.outer_value",
     "ppo": "metarl.rules.ppo",
+}
+
+RECIPES = {  # see metarl.recipes.common
+    "snake_mixing": "metarl.recipes.snake_mixing",
 }
 
 
@@ -178,6 +183,15 @@ def rule_module(name: str) -> Any:
       ValueError: no such rule.
     """
     return importlib.import_module(_lookup("rule", RULES, name))
+
+
+def recipe_module(name: str) -> Any:
+    """The module of the recipe called `name`, or the module of that dotted path.
+
+    Raises:
+      ValueError: no such recipe.
+    """
+    return importlib.import_module(_lookup("recipe", RECIPES, name))
 
 
 def load(path: str) -> Callable[..., Any]:

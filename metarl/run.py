@@ -36,8 +36,8 @@ class Reporter(Protocol):
 class Stopped(Exception):
     """A signal asked the run to stop, and everything is saved."""
 
-    def __init__(self, number: int, folder: RunFolder):
-        super().__init__(f"stopped; continue with `metarl resume {folder.path}`")
+    def __init__(self, number: int, folder: RunFolder, *, again: str = "metarl resume"):
+        super().__init__(f"stopped; continue with `{again} {folder.path}`")
         self.number = number
 
 

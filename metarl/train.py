@@ -60,7 +60,7 @@ def meta_train(
     state = meta.init(init_key, learners) if state is None else state
 
     def step(loop: tuple, _: None) -> tuple[tuple, Metrics]:
-        state, learners, metrics = meta.update(*loop, live_key)
+        state, learners, metrics = meta.update(loop[0], loop[1], live_key)
         return (state, learners), metrics
 
     (state, learners), metrics = jax.lax.scan(step, (state, learners), None, length=updates)

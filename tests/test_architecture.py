@@ -27,7 +27,7 @@ LAYERS = [  # a module imports from its own folder and from the layers above it
     {"programme", "gym"},
     {"hosted"},
     {"run"},
-    {"outcome"},
+    {"outcome", "reproduce"},
     {"play"},
     {"checks"},
     {"commands"},

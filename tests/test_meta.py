@@ -12,19 +12,10 @@ import pytest
 import metarl
 from metarl.agents.mlp import mlp
 from metarl.inner import act, birth, learn, turn_keys
-from metarl.meta import matching
-from metarl.meta.bmg import bmg, objective_step
-from metarl.meta.bijections import identity, sigmoid
-from metarl.meta.common import life_keys
-from metarl.meta.context import contextual
-from metarl.meta.forward import forward
-from metarl.meta.lives import lives, staggered
-from metarl.meta.metagrad import first, last, metagrad, mixed, outer_losses
-from metarl.meta.truncated import truncated
-from metarl.meta.tune import tune
+from metarl.meta.common import averaged
+from metarl.meta.metagrad import mixed, outer_losses
 from metarl.rollout import replay, vectorize
 from metarl.rules import a2c
-from metarl.train import meta_train
 
 ENVS, LENGTH, LEARNERS = 3, 4, 2
 TUNABLES = ("discount", "lambda_", "entropy_cost", "value_cost", "learning_rate")
@@ -50,7 +41,7 @@ def build(**options):
     rule = a2c.a2c(agent, heads, optimizer=optax.sgd(1.0, momentum=0.5), eta=eta, **options)
     venv = vectorize(env, ENVS)
     outer = a2c.hypers(discount=1.0, lambda_=1.0, entropy_cost=0.0, value_cost=0.0)
-    objective = partial(a2c.a2c_loss, agent, heads, outer)
+    objective = averaged(partial(a2c.a2c_loss, agent, heads, outer))
     born = partial(birth, agent, rule, venv, env.default_params())
     learners = jax.jit(jax.vmap(born))(jax.random.split(jax.random.key(0), LEARNERS))
     return Parts(agent, rule, venv, objective, learners)
@@ -86,13 +77,13 @@ def reference_loss(agent, params, frozen, discount, lambda_, value_cost, entropy
     """A2C's loss with its constants as data, so that finite differences leave them alone."""
     rollout, value, after = frozen
     now, _ = jax.vmap(partial(replay, agent, params))(rollout)
-    adv, ahead = [], jnp.zeros(ENVS)
+    steps, ahead = [], jnp.zeros(ENVS)
     for t in reversed(range(LENGTH)):
         on = 1 - rollout.terminated[:, t]
         delta = rollout.reward[:, t] + discount * on * after[:, t] - value[:, t]
         ahead = delta + discount * lambda_ * (1 - rollout.last[:, t]) * ahead
-        adv.append(ahead)
-    adv = jnp.stack(adv[::-1], axis=1)
+        steps.append(ahead)
+    adv = jnp.stack(steps[::-1], axis=1)
     log_p = jax.nn.log_softmax(now["logits"])
     chosen = jnp.take_along_axis(log_p, rollout.action[..., None], -1)[..., 0]
     error = jnp.square(now["value"][..., 0] - adv - value) / 2
@@ -123,13 +114,11 @@ def test_meta_gradients_equal_finite_differences(parts, updates):
 
         @jax.jit
         def engine(eta):
-            run = partial(outer_losses, *parts.inner, weights=(*weights,), length=LENGTH)
+            run: Any = partial(outer_losses, *parts.inner, weights=(*weights,), length=LENGTH)
             loss = lambda eta: jnp.dot(weights, run(eta, learner, key)[0])  # noqa: E731
             return jax.value_and_grad(loss)(eta)
 
-        frozen = jax.jit(
-            lambda eta: frozen_experience(parts, eta, learner, key, updates)
-        )(eta)
+        frozen = jax.jit(lambda eta: frozen_experience(parts, eta, learner, key, updates))(eta)
         outer = jax.jit(lambda eta: weights @ reference(parts, eta, learner.params, frozen))
         value, grads = engine(eta)
         np.testing.assert_allclose(value, outer(eta), rtol=1e-6)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl.inner import Gradient, act, check_gradient, live, turn_keys
-from metarl.meta.common import Objective, descending, mean_objective
+from metarl.meta.common import Objective, descending
 from metarl.meta.matching import Matching
 from metarl.meta.metagrad import summary
 from metarl.rollout import VectorEnv
@@ -85,7 +85,7 @@ def objective_step(
     """The target's last step: one of an optimizer, along the gradient of an objective.
 
     Args:
-      objective: `(params, rollout [T, ...]) -> (loss, metrics)`.
+      objective: `(params, rollout [N, T, ...]) -> loss`.
       optimizer: such as the rule's own.
       learning_rate: factor on its step.
       borrow: from the rule's state to the optimizer's, to step with the learner's own momenta and
@@ -93,7 +93,7 @@ def objective_step(
     """
 
     def step(params: Params, rule_state: PyTree, rollout: Rollout) -> Params:
-        grads = jax.grad(partial(mean_objective, objective))(params, rollout)
+        grads = jax.grad(objective)(params, rollout)
         state = borrow(rule_state) if borrow else optimizer.init(params)
         steps, _ = optimizer.update(grads, state, params)
         return optax.apply_updates(params, jax.tree.map(lambda x: learning_rate * x, steps))

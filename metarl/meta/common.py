@@ -20,7 +20,7 @@ from metarl.types import (
     UpdateRule,
 )
 
-Objective = Callable[[Params, Rollout], tuple[jax.Array, Metrics]]  # of one stream [T]
+Objective = Callable[[Params, Rollout], jax.Array]  # a number, of experience [N, T, ...]
 MetaLoss = Callable[[Eta, Learner, Key], tuple[jax.Array, tuple[Learner, Metrics]]]
 MEMORY = 0.99  # of the running statistics of the meta-gradient
 
@@ -49,9 +49,12 @@ def meta_adam(
     return optax.chain(*clip, optax.adam(learning_rate, eps=eps))
 
 
-def mean_objective(objective: Objective, params: Params, rollout: Rollout) -> jax.Array:
-    """[] the objective averaged over the streams of a batch [N, T, ...]."""
-    return jnp.mean(jax.vmap(lambda stream: objective(params, stream)[0])(rollout))
+def averaged(loss: Callable[[Params, Rollout], tuple[jax.Array, Metrics]]) -> Objective:
+    """The mean over streams of `loss(params, rollout [T, ...]) -> (loss, metrics)`.
+
+    A rule's loss with its eta fixed is such a function.
+    """
+    return lambda params, rollout: jnp.mean(jax.vmap(lambda one: loss(params, one)[0])(rollout))
 
 
 def life_keys(key: Key, learners: Learner) -> Key:

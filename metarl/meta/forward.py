@@ -16,7 +16,7 @@ from flax import struct
 from jax.flatten_util import ravel_pytree
 
 from metarl.inner import act, learn, turn_keys
-from metarl.meta.common import MetaState, Objective, life_keys, mean_objective, moved, started
+from metarl.meta.common import MetaState, Objective, life_keys, moved, started
 from metarl.meta.metagrad import summary
 from metarl.ops.statistics import episodes
 from metarl.rollout import VectorEnv
@@ -65,9 +65,7 @@ def forward(
         episode, counts = episodes(learner.episode, rollout.reward, rollout.last)
         learner = learner.replace(episode=episode)
         ahead, _ = act(agent, venv, learner, turn_keys(key, learner)[0], length=length)
-        value, slope = jax.value_and_grad(mean_objective, argnums=1)(
-            objective, learner.params, ahead
-        )
+        value, slope = jax.value_and_grad(objective)(learner.params, ahead)
         grad = _along(slope, trace, len(jax.tree.leaves(learner.params)))  # [E]
         row = jax.tree.map(lambda x: x[None], {**metrics, **counts})
         return grad, trace, learner, {**summary(row), "meta_loss": value}

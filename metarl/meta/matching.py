@@ -5,6 +5,7 @@ target is a constant; the caller sees to that.
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +22,8 @@ def kl(agent: Agent, *, reverse: bool = False) -> Matching:
 
     def match(target: Params, params: Params, rollout: Rollout) -> jax.Array:
         goal, here = (policy(replay(agent, p, rollout)[0]) for p in (target, params))
-        return jnp.mean(here.kl(goal) if reverse else goal.kl(here))
+        pair: Any = (here, goal) if reverse else (goal, here)
+        return jnp.mean(pair[0].kl(pair[1]))
 
     return match
 

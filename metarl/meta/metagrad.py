@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl.inner import Gradient, act, check_gradient, live, turn_keys
-from metarl.meta.common import Objective, descending, mean_objective
+from metarl.meta.common import Objective, descending
 from metarl.rollout import VectorEnv
 from metarl.types import Agent, Eta, Key, Learner, MetaLearner, Metrics, UpdateRule
 
@@ -56,8 +56,8 @@ def metagrad(
 
     Args:
       agent, rule, venv: the parts of the inner loop.
-      objective: `(params, rollout [T, ...]) -> (loss, metrics)`, as a rule's loss with its eta
-        fixed; no derivative in eta passes but through `params`.
+      objective: `(params, rollout [N, T, ...]) -> loss`, see `metarl.meta.objectives`; no
+        derivative in eta passes but through `params`.
       optimizer: of eta.
       weights: of the outer losses; `first`, `last` and `mixed` make the usual ones.
       length: T, steps between updates.
@@ -110,7 +110,7 @@ def outer_losses(
     updates = len(weights)
     free = updates - (window or updates)  # updates that no derivative passes
     scored = any(weight != 0 for weight in weights[:-1])
-    score = partial(mean_objective, objective) if scored else None
+    score = objective if scored else None
     go = partial(live, agent, rule, venv, length=length, score=score)
     parts = []
     if free:
@@ -124,7 +124,7 @@ def outer_losses(
     metrics = jax.tree.map(lambda *x: jnp.concatenate(x), *parts)
     # What the learner will collect next, seen in advance: the same keys make the same rollout.
     rollout, _ = act(agent, venv, learner, turn_keys(key, learner)[0], length=length)
-    final = mean_objective(objective, learner.params, rollout)
+    final = objective(learner.params, rollout)
     scores = metrics.pop("score", jnp.zeros(updates, final.dtype))
     return jnp.append(scores[1:], final), learner, summary(metrics)
 

@@ -1,0 +1,62 @@
+"""Figures of several axes, from what recipes say is to be seen."""
+
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from metarl.io.figures import Curve
+from metarl.recipes.common import Panel
+
+
+def draw(panels: Sequence[Panel], path: pathlib.Path, *, title: str) -> pathlib.Path:
+    """Draws every panel beside or below the others; replaces `path`.
+
+    Args:
+      panels: at least one.
+      path: the PNG to write.
+      title: above all.
+    """
+    from matplotlib.figure import Figure
+
+    columns = min(len(panels), 3)
+    rows = -(-len(panels) // columns)
+    size = (1 + 4.6 * columns, 0.6 + 3.6 * rows)
+    figure = Figure(figsize=size, dpi=120, layout="constrained")
+    figure.suptitle(title, fontsize=10)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, panel in zip(grid, panels, strict=False):
+        _panel(axes, panel)
+    for axes in grid[len(panels) :]:
+        axes.set_visible(False)
+    temporary = path.with_name(f".{path.name}.tmp")
+    figure.savefig(temporary, format="png")
+    temporary.replace(path)
+    return path
+
+
+def _panel(axes: Any, panel: Panel) -> None:
+    for line in panel.lines:
+        mean, low, high = Curve(line.x, np.atleast_2d(line.y)).interval()
+        (drawn,) = axes.plot(line.x, mean, label=line.label, lw=1.3)
+        axes.fill_between(line.x, low, high, color=drawn.get_color(), alpha=0.25, lw=0)
+    for i, bar in enumerate(panel.bars):
+        error = [[max(bar.mean - bar.low, 0)], [max(bar.high - bar.mean, 0)]]
+        known = np.isfinite(error).all()
+        axes.bar(i, bar.mean, yerr=error if known else None, capsize=3, color=f"C{i % 10}")
+    if panel.bars:
+        labels = [bar.label for bar in panel.bars]
+        axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right", fontsize=8)
+    for name, level in panel.levels.items():
+        axes.axhline(level, ls="--", lw=1, color="0.4")
+        axes.annotate(
+            name, (0.01, level), xycoords=("axes fraction", "data"), fontsize=7, va="bottom"
+        )
+    axes.set_title(panel.title, fontsize=9)
+    axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
+    if panel.logarithmic:
+        axes.set_yscale("log")
+    axes.grid(alpha=0.3)
+    if panel.lines:
+        axes.legend(frameon=False, fontsize=7)

@@ -1,0 +1,1 @@
+"""Recipes: one published result a file, as parts, numbers, and a verdict."""
