@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ from metarl.meta.tune import tune
 from metarl.recipes.common import Arm, Bar, Claim, Outcome, Panel, Results, told
 from metarl.rollout import vectorize
 from metarl.rules import outer_value
-from metarl.types import Key, Learner, Metrics
+from metarl.types import Eta, Key, Learner, Metrics
 
 PAPER = "One step at a time (Bonnet et al. 2021, https://arxiv.org/abs/2111.00206)"
 CLAIM = "mixing the outer losses of several updates cuts the variance of the meta-gradient by 3"
@@ -59,7 +59,7 @@ def arms(settings: Settings) -> list[Arm]:
     rule = outer_value.outer_value(agent, heads, optimizer=optimizer, eta=eta)
     rule = tune(rule, discount=sigmoid(), lambda_=sigmoid())
     venv = vectorize(env, settings.num_envs)
-    objective = policy_gradient(agent, baseline="outer_value")
+    parts = (agent, rule, venv, policy_gradient(agent, baseline="outer_value"))
     eta = rule.init_eta(jax.random.key(0))
     life_keys = jax.random.split(jax.random.key(1), settings.seeds)
     updates = np.diff((0, *settings.stages)) // (settings.num_envs * settings.length)
@@ -69,24 +69,14 @@ def arms(settings: Settings) -> list[Arm]:
         birth_keys = jax.random.split(jax.random.key(0), settings.seeds)
         return State(jax.jit(jax.vmap(born))(birth_keys), jnp.int32(0))
 
-    def gradients(learner: Learner, key: Key) -> jax.Array:  # [n, E]
-        """Of each of the n outer losses, in forward mode, from one stretch of experience."""
-        weights = (1.0,) * settings.updates
-        run = partial(outer_losses, agent, rule, venv, objective)
-
-        def losses(eta: dict) -> jax.Array:
-            return run(eta, learner, key, weights=weights, length=settings.length)[0]
-
-        slopes = jax.jacfwd(losses)(eta)
-        return jnp.stack([slopes["discount"], slopes["lambda_"]], axis=-1)
-
     def one(learner: Learner, key: Key, count: jax.Array):
         turn = partial(live, agent, rule, venv, eta, length=settings.length, updates=1)
         learner, returns = jax.lax.fori_loop(
             0, count, lambda _, loop: _lived(turn, loop, key), (learner, jnp.float32(0))
         )
         replicas = jax.random.split(jax.random.fold_in(key, 2**31), settings.replicas)
-        grads = jax.lax.map(partial(gradients, learner), replicas, batch_size=16)
+        measured = partial(gradients, parts, eta, learner, length=settings.length)
+        grads = jax.lax.map(partial(measured, updates=settings.updates), replicas, batch_size=16)
         return learner, {"grad": grads[None], "reward": returns[None]}
 
     def advance(state: State) -> tuple[State, Metrics]:
@@ -95,6 +85,19 @@ def arms(settings: Settings) -> list[Arm]:
         return State(learner, state.stage + 1), metrics
 
     return [Arm("snake", start, advance, chunks=len(settings.stages))]
+
+
+def gradients(
+    parts: tuple[Any, ...], eta: Eta, learner: Learner, key: Key, *, updates: int, length: int
+) -> jax.Array:
+    """[n, E] derivatives of each outer loss, in forward mode, from one stretch of experience."""
+
+    def losses(eta: Eta) -> jax.Array:
+        weights = (1.0,) * updates
+        return outer_losses(*parts, eta, learner, key, weights=weights, length=length)[0]
+
+    slopes = jax.jacfwd(losses)(eta)
+    return jnp.stack([slopes["discount"], slopes["lambda_"]], axis=-1)
 
 
 def _lived(turn, loop: tuple, key: Key) -> tuple:
