@@ -51,15 +51,8 @@ class State(NamedTuple):
 
 def arms(settings: Settings) -> list[Arm]:
     """One arm: all estimators see the same experience."""
-    env = metarl.make("Snake-v0", size=6)
-    heads = outer_value.heads(env)
-    agent = mlp(env, heads, hidden=(128, 128))
-    eta = outer_value.hypers(settings.discount, settings.lambda_, 0.01, 1.0, 1.0)
-    optimizer = optax.rmsprop(5e-4, decay=0.9)
-    rule = outer_value.outer_value(agent, heads, optimizer=optimizer, eta=eta)
-    rule = tune(rule, discount=sigmoid(), lambda_=sigmoid())
-    venv = vectorize(env, settings.num_envs)
-    parts = (agent, rule, venv, policy_gradient(agent, baseline="outer_value"))
+    env, parts = _parts(settings)
+    agent, rule, venv, _ = parts
     eta = rule.init_eta(jax.random.key(0))
     life_keys = jax.random.split(jax.random.key(1), settings.seeds)
     updates = np.diff((0, *settings.stages)) // (settings.num_envs * settings.length)
@@ -87,6 +80,19 @@ def arms(settings: Settings) -> list[Arm]:
     return [Arm("snake", start, advance, chunks=len(settings.stages))]
 
 
+def _parts(settings: Settings) -> tuple[Any, tuple[Any, ...]]:
+    """The environment; agent, rule, vectorised environment and objective."""
+    env = metarl.make("Snake-v0", size=6)
+    heads = outer_value.heads(env)
+    agent = mlp(env, heads, hidden=(128, 128))
+    eta = outer_value.hypers(settings.discount, settings.lambda_, 0.01, 1.0, 1.0)
+    optimizer = optax.rmsprop(5e-4, decay=0.9)
+    rule = outer_value.outer_value(agent, heads, optimizer=optimizer, eta=eta)
+    rule = tune(rule, discount=sigmoid(), lambda_=sigmoid())
+    objective = policy_gradient(agent, baseline="outer_value")
+    return env, (agent, rule, vectorize(env, settings.num_envs), objective)
+
+
 def gradients(
     parts: tuple[Any, ...], eta: Eta, learner: Learner, key: Key, *, updates: int, length: int
 ) -> jax.Array:
@@ -94,7 +100,8 @@ def gradients(
 
     def losses(eta: Eta) -> jax.Array:
         weights = (1.0,) * updates
-        return outer_losses(*parts, eta, learner, key, weights=weights, length=length)[0]
+        run: Any = partial(outer_losses, *parts, weights=weights, length=length)
+        return run(eta, learner, key)[0]
 
     slopes = jax.jacfwd(losses)(eta)
     return jnp.stack([slopes["discount"], slopes["lambda_"]], axis=-1)
