@@ -117,13 +117,14 @@ def _lived(turn, loop: tuple, key: Key) -> tuple:
 def conclude(settings: Settings, results: Results) -> Outcome:
     """Ratios of variances and of signal to noise, per seed and stage."""
     grads = results["snake"]["grad"][..., 0]  # [S, stages, M, n], of the discount
-    one, n_step, mix = grads[..., 0], grads[..., -1], grads.mean(axis=-1)
-    variance = {"1-step": one.var(-1), "n-step": n_step.var(-1), "mixed": mix.var(-1)}
-    signal = {
-        name: np.abs(g.mean(-1)) / g.std(-1)
-        for name, g in (("1-step", one), ("n-step", n_step), ("mixed", mix))
+    estimators = {
+        "1-step": grads[..., 0],
+        "n-step": grads[..., -1],
+        "mixed": grads.mean(axis=-1),
     }
-    grown = variance["n-step"] / variance["1-step"]  # [S, stages]
+    variance = {name: g.var(-1) for name, g in estimators.items()}  # [S, stages]
+    signal = {name: np.abs(g.mean(-1)) / g.std(-1) for name, g in estimators.items()}
+    grown = variance["n-step"] / variance["1-step"]
     cut = variance["n-step"] / variance["mixed"]
     claims, numbers = [], {}
     for i, steps in enumerate(settings.stages):
@@ -134,30 +135,31 @@ def conclude(settings: Settings, results: Results) -> Outcome:
             **{f"variance {name}": v[:, i] for name, v in variance.items()},
             **{f"signal to noise {name}": v[:, i] for name, v in signal.items()},
         }
-        claims.append(
-            Claim(
-                f"mixing cuts the variance of {settings.updates}-step meta-gradients {at}",
-                "by a factor of 3",
-                f"by {told(cut[:, i])}; n-step over 1-step {told(grown[:, i])}; signal to noise "
-                + ", ".join(f"{name} {told(v[:, i])}" for name, v in signal.items()),
-                bool(cut[:, i].mean() >= 3),
-            )
-        )
-    panels = [
-        Panel(
-            "variance",
-            ylabel="of the discount's meta-gradient",
-            bars=_bars(settings, variance),
-            logarithmic=True,
-        ),
+        told_signal = ", ".join(f"{name} {told(v[:, i])}" for name, v in signal.items())
+        claims.append(_claim(settings, at, cut[:, i], grown[:, i], told_signal))
+    return Outcome(claims, _panels(settings, variance, signal), numbers, NOTES)
+
+
+def _claim(settings: Settings, at: str, cut: np.ndarray, grown: np.ndarray, signal: str) -> Claim:
+    measured = f"by {told(cut)}; n-step over 1-step {told(grown)}; signal to noise {signal}"
+    text = f"mixing cuts the variance of {settings.updates}-step meta-gradients {at}"
+    return Claim(text, "by a factor of 3", measured, bool(cut.mean() >= 3))
+
+
+def _panels(settings: Settings, variance: dict, signal: dict) -> list[Panel]:
+    label = "of the discount's meta-gradient"
+    bars = _bars(settings, variance)
+    return [
+        Panel("variance", ylabel=label, bars=bars, logarithmic=True),
         Panel("signal to noise", ylabel="|mean| / std", bars=_bars(settings, signal)),
     ]
-    notes = (
-        "The formula of the mixture (the mean of the outer losses) and all sizes are "
-        "reconstructions: the paper was read in its abstract only.",
-        "A mixture's mean is smaller too: compare signal to noise, not variance alone.",
-    )
-    return Outcome(claims, panels, numbers, notes)
+
+
+NOTES = (
+    "The formula of the mixture (the mean of the outer losses) and all sizes are "
+    "reconstructions: the paper was read in its abstract only.",
+    "A mixture's mean is smaller too: compare signal to noise, not variance alone.",
+)
 
 
 def _bars(settings: Settings, values: dict[str, np.ndarray]) -> list[Bar]:
