@@ -1,0 +1,64 @@
+"""Every registered recipe: that it has all its parts, and runs to the end with tiny settings."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from metarl import registry
+from metarl.config import Part
+from metarl.recipes.common import Arm
+from metarl.reproduce import reproduce, settings_of
+
+pytestmark = pytest.mark.usefixtures("compile_once")
+
+TINY = {  # recipe -> settings with which it takes seconds; one line a recipe
+    "snake_mixing": "seeds=1 stages=8,16 replicas=3 updates=2 num_envs=2 length=2",
+}
+each_recipe = pytest.mark.parametrize("name", registry.RECIPES)
+
+
+class Silent:
+    def line(self, text):
+        pass
+
+    def progress(self, *numbers):
+        pass
+
+
+def test_every_recipe_has_its_line_here():
+    assert set(TINY) == set(registry.RECIPES), "add tiny settings of the recipe to TINY"
+
+
+@each_recipe
+def test_it_says_what_it_reproduces_and_with_which_numbers(name):
+    recipe = registry.recipe_module(name)
+    assert recipe.__name__ == f"metarl.recipes.{name}"
+    assert re.search(r"\(.*\d{4}", recipe.PAPER), "PAPER cites authors and year"
+    assert recipe.CLAIM and "\n" not in recipe.CLAIM and not recipe.CLAIM.endswith(".")
+    assert vars(recipe.Settings)["__dataclass_params__"].frozen
+    assert recipe.Settings() != recipe.QUICK
+    for scale in ("quick", "full", *(["long"] if hasattr(recipe, "LONG") else [])):
+        arms = recipe.arms(settings_of(recipe, Part(name), scale))
+        names = [arm.name for arm in arms]
+        folders = {arm.replace("/", "-") for arm in names}
+        assert names and len(folders) == len(names), "names of arms become folders"
+        assert all(isinstance(arm, Arm) and arm.chunks >= 1 for arm in arms)
+
+
+@each_recipe
+def test_it_runs_to_the_end(name, tmp_path):
+    recipe = registry.recipe_module(name)
+    part = Part.parse([name, *TINY[name].split()])
+    outcome = reproduce(part, tmp_path / "run", Silent(), scale="quick")
+    assert outcome.claims and outcome.panels and outcome.numbers
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["recipe"] == name and result["claim"] == recipe.CLAIM
+    assert set(result["seconds"]) == {arm.name for arm in recipe.arms(recipe.QUICK)}
+    for claim in result["claims"]:
+        assert claim["text"] and claim["published"] and claim["measured"]
+        assert isinstance(claim["held"], bool)
+    with Image.open(tmp_path / "run" / "figure.png") as image:
+        assert np.asarray(image).std() > 0
