@@ -264,8 +264,11 @@ class Recipes:
     def __call__(self) -> None:
         """Runs the command."""
         modules = {name: registry.recipe_module(name) for name in sorted(registry.RECIPES)}
-        rows = [(name, f"{module.CLAIM} ({module.PAPER})") for name, module in modules.items()]
-        Console().table(("recipe", "claim"), rows)
+        rows = []
+        for name, module in modules.items():
+            scales = "quick full long" if hasattr(module, "LONG") else "quick full"
+            rows += [(name, scales, module.CLAIM), ("", "", module.PAPER)]
+        Console().table(("recipe", "scales", "claim and paper"), rows)
 
 
 COMMANDS: dict[str, Any] = {

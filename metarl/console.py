@@ -1,7 +1,9 @@
 """Where a command tells how it goes: a progress bar on a terminal, single quiet lines elsewhere."""
 
 import math
+import shutil
 import sys
+import textwrap
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -31,46 +33,54 @@ class Console:
         else:
             print(text, flush=True)
 
-    def progress(self, steps: int, total: int, rate: float, episode_return: float) -> None:
-        """Steps of each seed so far and in all, steps a second of all seeds, and the return."""
+    def progress(
+        self, done: int, total: int, rate: float, episode_return: float, unit: str = "steps", /
+    ) -> None:
+        """What is done of all there is, counted in `unit`, how many a second, and the return."""
+        text = f"{_short(rate)} {unit}/s"
+        if not math.isnan(episode_return):
+            text += f", return {episode_return:.3g}"
         if sys.stdout.isatty():
-            self._draw(steps, total, rate, episode_return)
+            self._draw(done, total, text)
             return
         now = time.monotonic()
-        self._start = self._start or (now, steps)
-        if now - self._spoke >= _SECONDS or steps == total:
+        self._start = self._start or (now, done)
+        if now - self._spoke >= _SECONDS or done == total:
             self._spoke = now
-            text = f"{steps}/{total} steps, {_short(rate)} steps/s"
-            if not math.isnan(episode_return):
-                text += f", return {episode_return:.3g}"
-            if self._start[1] < steps < total:
-                pace = (now - self._start[0]) / (steps - self._start[1])
-                text += f", {_clock(pace * (total - steps))} left"
-            self.line(text)
+            if self._start[1] < done < total:
+                pace = (now - self._start[0]) / (done - self._start[1])
+                text += f", {_clock(pace * (total - done))} left"
+            self.line(f"{done}/{total} {unit}, {text}")
+        if done == total:
+            self._start = None  # the next bar measures its own pace
 
     def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Columns as wide as they need to be."""
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        for row in (header, *rows):
-            cells = (f"{cell:{width}}" for cell, width in zip(row, widths, strict=True))
-            print("  ".join(cells).rstrip())
+        """Columns as wide as they need to be; on a terminal the last one is as wide as fits."""
+        *widths, _ = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+        indent = sum(widths) + 2 * len(widths)
+        room = shutil.get_terminal_size().columns - indent if sys.stdout.isatty() else 10**6
+        for *row, last in (header, *rows):
+            cells = [f"{cell:{width}}" for cell, width in zip(row, widths, strict=True)]
+            first, *more = textwrap.wrap(last, max(room, 20)) or [""]
+            print("  ".join([*cells, first]).rstrip())
+            for line in more:
+                print(" " * indent + line)
 
-    def _draw(self, steps: int, total: int, rate: float, episode_return: float) -> None:
+    def _draw(self, done: int, total: int, text: str) -> None:
         if self._bar is None:
             from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
             columns = (
                 BarColumn(),
                 TextColumn("{task.percentage:3.0f} %"),
-                TextColumn("{task.fields[rate]} steps/s  return {task.fields[ret]}"),
+                TextColumn("{task.fields[text]}"),
                 TimeRemainingColumn(),
             )
             self._bar = Progress(*columns)
-            self._task = self._bar.add_task("", total=total, completed=steps, rate="", ret="")
+            self._task = self._bar.add_task("", total=total, completed=done, text="")
             self._bar.start()
-        shown = {"rate": _short(rate), "ret": f"{episode_return:.3g}"}
-        self._bar.update(self._task, completed=steps, **shown)
-        if steps == total:
+        self._bar.update(self._task, completed=done, text=text)
+        if done == total:
             self._end()
 
     def _end(self) -> None:

@@ -5,6 +5,7 @@ import json
 import math
 import pathlib
 import time
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -21,7 +22,7 @@ from metarl.io.panels import draw
 from metarl.io.runs import RunFolder, write_atomically
 from metarl.recipes.common import Arm, Outcome
 from metarl.run import Diverged, Reporter, Signals, Stopped
-from metarl.types import PyTree
+from metarl.types import Metrics, PyTree
 
 CHECKPOINT_SECONDS = 30.0
 
@@ -38,17 +39,23 @@ def reproduce(part: Part, path: pathlib.Path, report: Reporter, *, scale: str = 
 
     Raises:
       ValueError: no such recipe, scale or setting; or the folder holds something else.
-      Stopped: SIGINT or SIGTERM came; what was done is saved.
-      Diverged: a loss is not finite.
+      Stopped: SIGINT or SIGTERM came; every chunk done is saved.
+      Diverged: a loss, or what an outer loop has learned, is not finite; what was saved is kept.
     """
-    recipe = registry.recipe_module(part.name)
+    recipe = recipe_of(part.name)
     settings = settings_of(recipe, part, scale)
+    arms = recipe.arms(settings)
     folder = _claimed(path, part.name, settings)
+    option = "" if scale == "full" else f" --{scale}"
+    again = f"metarl reproduce {part}{option} --out"
     results, seconds = {}, {}
-    with folder.locked():
-        for arm in recipe.arms(settings):
-            report.line(f"{part.name}: {arm.name}")
-            results[arm.name], seconds[arm.name] = run_arm(arm, folder, report)
+    with folder.locked(), Signals() as signals:
+        for number, arm in enumerate(arms, 1):
+            report.line(f"{part.name}, arm {number} of {len(arms)}: {arm.name}")
+            lived = _Arm(arm, folder, report).lived(signals)
+            if lived is None:
+                raise Stopped(signals.caught, folder, again=again)
+            results[arm.name], seconds[arm.name] = lived
         outcome = recipe.conclude(settings, results)
         _write(recipe, part.name, settings, outcome, seconds, folder)
     for claim in outcome.claims:
@@ -56,6 +63,19 @@ def reproduce(part: Part, path: pathlib.Path, report: Reporter, *, scale: str = 
         report.line(f"{verdict}: {claim.text}; published {claim.published}; {claim.measured}")
     report.line(f"{path / 'result.json'}, {path / 'figure.png'}")
     return outcome
+
+
+def recipe_of(name: str) -> ModuleType:
+    """The module of the recipe called `name`, or the module of that dotted path.
+
+    Raises:
+      ValueError: no such recipe, or a module that lacks a part of one.
+    """
+    recipe = registry.recipe_module(name)
+    for needed in ("PAPER", "CLAIM", "Settings", "QUICK", "arms", "conclude"):
+        if not hasattr(recipe, needed):
+            raise ValueError(f"the module {recipe.__name__} is no recipe: it has no {needed!r}")
+    return recipe
 
 
 def settings_of(recipe: ModuleType, part: Part, scale: str) -> Any:
@@ -74,50 +94,64 @@ def settings_of(recipe: ModuleType, part: Part, scale: str) -> Any:
     return type(base)(**settle(part.name, part.fields, known))
 
 
-def run_arm(arm: Arm, folder: RunFolder, report: Reporter) -> tuple[dict[str, np.ndarray], float]:
-    """The metrics [S, rows] of an arm, computed or read, and the seconds that took in all."""
-    place = folder.path / "arms" / arm.name.replace("/", "-")
-    step = jax.jit(arm.advance)
-    state = _strong(arm.start())
-    shapes = jax.eval_shape(arm.advance, state)[1]
-    rows = {k: v.shape[1] for k, v in shapes.items()}
-    kept = {
-        k: np.zeros((v.shape[0], v.shape[1] * arm.chunks, *v.shape[2:]), v.dtype)
-        for k, v in shapes.items()
-    }
-    found = checkpoint.load_newest(place, (state, kept), report.line)
-    done, spent = 0, 0.0
-    if found:
-        (state, kept), host = found
-        kept = {k: np.array(v) for k, v in kept.items()}
-        done, spent = host["chunk"], host["seconds"]
-    start = saved = time.monotonic()
-    save = lambda: checkpoint.save(  # noqa: E731
-        place, done, (state, kept), {"chunk": done, "seconds": spent + time.monotonic() - start},
-        keep=1,
-    )  # fmt: skip
-    with Signals() as signals:
-        while done < arm.chunks:
-            state, metrics = step(state)
-            metrics = jax.device_get(metrics)
-            _check(arm, done, metrics)
-            for name, values in metrics.items():
-                kept[name][:, done * rows[name] : (done + 1) * rows[name]] = values
-            done += 1
-            report.progress(done, arm.chunks, done / (time.monotonic() - start), math.nan)
-            if done == arm.chunks or time.monotonic() - saved > CHECKPOINT_SECONDS:
-                save()
-                saved = time.monotonic()
-            if signals.caught and done < arm.chunks:
-                save()
-                raise Stopped(signals.caught, folder, again="metarl reproduce ... --out")
-    return kept, spent + time.monotonic() - start
+class _Arm:
+    """An arm on its way: its state, and the metrics [S, rows] of the chunks done."""
+
+    def __init__(self, arm: Arm, folder: RunFolder, report: Reporter):
+        self.arm, self.report = arm, report
+        self.place = folder.path / "arms" / arm.name.replace("/", "-")
+        self.state = _strong(arm.start())
+        shapes = jax.eval_shape(arm.advance, self.state)[1]
+        self.rows = {k: v.shape[1] for k, v in shapes.items()}
+        self.kept = {
+            k: np.zeros((v.shape[0], v.shape[1] * arm.chunks, *v.shape[2:]), v.dtype)
+            for k, v in shapes.items()
+        }
+        self.done, self.seconds = 0, 0.0
+        found = checkpoint.load_newest(self.place, (self.state, self.kept), report.line)
+        if found:
+            (self.state, kept), host = found
+            self.kept = {k: np.array(v) for k, v in kept.items()}
+            self.done, self.seconds = host["chunk"], host["seconds"]
+
+    def lived(self, signals: Signals) -> tuple[dict[str, np.ndarray], float] | None:
+        """All its metrics, and the seconds they took in all; None where a signal came before."""
+        step = jax.jit(self.arm.advance)
+        first, before = self.done, self.seconds
+        start = saved = now = time.monotonic()
+        while self.done < self.arm.chunks and not signals.caught:
+            self._advance(step)
+            now = time.monotonic()
+            self.seconds = before + now - start
+            rate = (self.done - first) / max(now - start, 1e-9)
+            self.report.progress(self.done, self.arm.chunks, rate, math.nan, "chunks")
+            if now - saved >= CHECKPOINT_SECONDS:
+                self._save()
+                saved = now
+        if saved < now:
+            self._save()
+        return None if self.done < self.arm.chunks else (self.kept, self.seconds)
+
+    def _advance(self, step: Callable[[PyTree], tuple[PyTree, Metrics]]) -> None:
+        state, metrics = step(self.state)
+        metrics = jax.device_get(metrics)
+        _check(self.arm, self.done, metrics)
+        for name, values in metrics.items():
+            rows = self.rows[name]
+            self.kept[name][:, self.done * rows : (self.done + 1) * rows] = values
+        self.state = state
+        self.done += 1
+
+    def _save(self) -> None:
+        host = {"chunk": self.done, "seconds": self.seconds}
+        checkpoint.save(self.place, self.done, (self.state, self.kept), host, keep=1)
 
 
 def _check(arm: Arm, chunk: int, metrics: dict[str, np.ndarray]) -> None:
-    """Raises Diverged where a loss is not finite."""
+    """Raises Diverged where a loss, or what an outer loop has learned, is not finite."""
     for name, values in metrics.items():
-        if "loss" in name and not np.isfinite(values).all():
+        learned = name.startswith(("eta", "tuned/", "meta_grad"))
+        if ("loss" in name or learned) and not np.isfinite(values).all():
             seed, row = np.argwhere(~np.isfinite(values))[0][:2]
             raise Diverged(
                 f"{name} is {values[seed, row]} in chunk {chunk + 1} of {arm.name}, seed {seed}, "
@@ -177,4 +211,10 @@ def _plain(value: Any) -> Any:
 
 def _strong(tree: PyTree) -> PyTree:
     """Arrays without weak types, which a checkpoint would lose."""
-    return jax.tree.map(lambda x: jax.lax.convert_element_type(jnp.asarray(x), x.dtype), tree)
+
+    def one(x: Any) -> jax.Array:
+        x = jnp.asarray(x)
+        is_key = jnp.issubdtype(x.dtype, jax.dtypes.prng_key)
+        return x if is_key else jax.lax.convert_element_type(x, x.dtype)
+
+    return jax.tree.map(one, tree)

@@ -29,8 +29,13 @@ class Reporter(Protocol):
     def line(self, text: str) -> None:
         """One sentence."""
 
-    def progress(self, steps: int, total: int, rate: float, episode_return: float) -> None:
-        """Environment steps of each seed so far and in all, steps a second of all seeds."""
+    def progress(
+        self, done: int, total: int, rate: float, episode_return: float, unit: str = "steps", /
+    ) -> None:
+        """What is done and what there is in all, how much a second, and the return if known.
+
+        By default environment steps: of each seed, and a second of all seeds.
+        """
 
 
 class Stopped(Exception):
