@@ -38,7 +38,7 @@ class Notes:
     def line(self, text):
         self.lines.append(text)
 
-    def progress(self, steps, total, rate, episode_return):
+    def progress(self, steps, total, rate, episode_return, unit="steps"):
         self.act(steps)
 
 
