@@ -123,6 +123,7 @@ RULES = {  # modules with `heads(env)`, `hypers(...)` and the rule itself under 
 }
 
 RECIPES = {  # see metarl.recipes.common
+    "outer_value": "metarl.recipes.outer_value",
     "snake_mixing": "metarl.recipes.snake_mixing",
 }
 

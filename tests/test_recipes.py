@@ -15,6 +15,7 @@ from metarl.reproduce import reproduce, settings_of
 pytestmark = pytest.mark.usefixtures("compile_once")
 
 TINY = {  # recipe -> settings with which it takes seconds; one line a recipe
+    "outer_value": "seeds=2 normalised=10 plain=0 exact=0 num_envs=4",
     "snake_mixing": "seeds=1 stages=8,16 replicas=3 updates=2 num_envs=2 length=2",
 }
 each_recipe = pytest.mark.parametrize("name", registry.RECIPES)

@@ -64,8 +64,31 @@ def from_loss(
         value, metrics = jax.vmap(loss, in_axes=(None, None, 0))(eta, params, rollout)
         return value.mean(), jax.tree.map(jnp.mean, {"loss": value, **metrics})
 
-    mixed = grad_by_forward_over_reverse(mean_loss)
-    gradient = mixed if forward_over_reverse else jax.grad(mean_loss, has_aux=True)
+    return from_batch_loss(
+        mean_loss,
+        optimizer,
+        heads=heads,
+        init_eta=init_eta,
+        forward_over_reverse=forward_over_reverse,
+    )
+
+
+def from_batch_loss(
+    loss: Callable[[Params, Eta, Rollout], tuple[jax.Array, Metrics]],
+    optimizer: optax.GradientTransformation,
+    *,
+    heads: Mapping[str, int],
+    init_eta: Callable[[Key], Eta],
+    forward_over_reverse: bool = False,
+) -> UpdateRule:
+    """Turns `loss(params, eta, rollout [N, T, ...]) -> (scalar, metrics)` into a rule.
+
+    For losses that are no mean over streams, as where advantages are standardised over a batch.
+
+    Args: as `from_loss`, but for the loss.
+    """
+    mixed = grad_by_forward_over_reverse(loss)
+    gradient = mixed if forward_over_reverse else jax.grad(loss, has_aux=True)
 
     def update(eta: Eta, params: Params, state: PyTree, rollout: Rollout, key: Key):
         grads, metrics = gradient(params, eta, rollout)
