@@ -1,11 +1,13 @@
 """What outer loops want: losses of an agent on experience, with numbers of their own, not eta's."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 
 from metarl.meta.common import Objective
 from metarl.ops.distributions import policy
-from metarl.ops.returns import gae
+from metarl.ops.returns import gae, vtrace
 from metarl.rollout import replay
 from metarl.types import Agent, Params, Rollout
 
@@ -55,6 +57,55 @@ def policy_gradient(
         return loss - entropy_cost * jnp.mean(pi.entropy())
 
     return objective
+
+
+def stac_outer(
+    agent: Agent,
+    *,
+    discount: float = 0.995,
+    lambda_: float = 1.0,
+    value_cost: float = 0.25,
+    policy_cost: float = 1.0,
+    entropy_cost: float = 0.01,
+    kl_cost: float = 1.0,
+) -> Objective:
+    """IMPALA's loss and KL(now || when it acted): the outer loss of STAC (Zahavy et al. 2020).
+
+    https://arxiv.org/abs/2002.12928; the numbers are from memory. Targets, advantages and V-trace's
+    ratios are constants. The KL is zero, and so is its derivative, on experience that was collected
+    by the very params that are judged, as that of `metagrad` is: it counts where several updates
+    learn from the same experience on which they are judged.
+
+    Args:
+      agent: whose params are judged.
+      discount: of the outer problem.
+      lambda_: of its traces.
+      value_cost, policy_cost, entropy_cost, kl_cost: weights of the four parts.
+    """
+
+    def one(params: Params, rollout: Rollout) -> jax.Array:
+        now, after = replay(agent, params, rollout)
+        pi, behaviour, value = policy(now), policy(rollout.heads), now["value"][..., 0]
+        log_prob = pi.log_prob(rollout.action)
+        given = (value, after["value"][..., 0], log_prob - behaviour.log_prob(rollout.action))
+        target, adv = vtrace(
+            rollout.reward,
+            rollout.terminated,
+            rollout.truncated,
+            *jax.lax.stop_gradient(given),  # a judgement of actions, not of values or ratios
+            discount=discount,
+            lambda_=lambda_,
+        )
+        distance: Any = pi
+        parts = (
+            value_cost * jnp.square(value - target) / 2,
+            -policy_cost * log_prob * adv,
+            -entropy_cost * pi.entropy(),
+            kl_cost * distance.kl(behaviour),
+        )
+        return jnp.mean(sum(parts[1:], parts[0]))
+
+    return lambda params, rollout: jnp.mean(jax.vmap(one, in_axes=(None, 0))(params, rollout))
 
 
 def mean_advantage(
