@@ -120,11 +120,14 @@ RULES = {  # modules with `heads(env)`, `hypers(...)` and the rule itself under 
     "a2c": "metarl.rules.a2c",
     "outer_value": "metarl.rules.outer_value",
     "ppo": "metarl.rules.ppo",
+    "stac": "metarl.rules.stac",
 }
 
 RECIPES = {  # see metarl.recipes.common
     "outer_value": "metarl.recipes.outer_value",
     "snake_mixing": "metarl.recipes.snake_mixing",
+    "truncation_bias": "metarl.recipes.truncation_bias",
+    "upgd": "metarl.recipes.upgd",
 }
 
 

@@ -17,6 +17,9 @@ pytestmark = pytest.mark.usefixtures("compile_once")
 TINY = {  # recipe -> settings with which it takes seconds; one line a recipe
     "outer_value": "seeds=2 normalised=10 plain=0 exact=0 num_envs=4",
     "snake_mixing": "seeds=1 stages=8,16 replicas=3 updates=2 num_envs=2 length=2",
+    "truncation_bias": "seeds=1 updates=10 windows=1,5 size=3 net_updates=4 net_windows=1,2 width=4"
+    " layers=1 examples=8",
+    "upgd": "tune_seeds=1 seeds=1 tasks=2 samples=3 hidden=4 tasks_per_chunk=2",
 }
 each_recipe = pytest.mark.parametrize("name", registry.RECIPES)
 
