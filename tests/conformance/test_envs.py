@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import gymnasium
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -25,7 +26,11 @@ def env(env_id):
     kwargs = SMALL.get(env_id, {})
     env = metarl.make(env_id, **kwargs)
     assert env == metarl.make(env_id, **kwargs)
-    return env
+    yield env
+    if env_id.startswith("brax/"):
+        # Plain steps of Brax compile thousands of small programmes, each mapped into memory: after
+        # ten such environments a process of Linux has no map left, and XLA aborts.
+        jax.clear_caches()
 
 
 @pytest.fixture(scope="module")
