@@ -124,6 +124,7 @@ RULES = {  # modules with `heads(env)`, `hypers(...)` and the rule itself under 
 }
 
 RECIPES = {  # see metarl.recipes.common
+    "mrp_state_gamma": "metarl.recipes.mrp_state_gamma",
     "outer_value": "metarl.recipes.outer_value",
     "snake_mixing": "metarl.recipes.snake_mixing",
     "truncation_bias": "metarl.recipes.truncation_bias",
