@@ -15,7 +15,7 @@ from metarl.reproduce import reproduce, settings_of
 pytestmark = pytest.mark.usefixtures("compile_once")
 
 TINY = {  # recipe -> settings with which it takes seconds; one line a recipe
-    "mrp_state_gamma": "seeds=1 updates=200 constants=1.0,",
+    "mrp_state_gamma": "seeds=1 updates=200 batch=2",
     "outer_value": "seeds=2 normalised=10 plain=0 exact=0 num_envs=4",
     "snake_mixing": "seeds=1 stages=8,16 replicas=3 updates=2 num_envs=2 length=2",
     "truncation_bias": "seeds=1 updates=10 windows=1,5 size=3 net_updates=4 net_windows=1,2 width=4"
