@@ -9,7 +9,7 @@ import tyro
 import metarl
 from metarl import registry
 from metarl.commands import COMMANDS, Found
-from metarl.config import Part, whole_number
+from metarl.config import Part, Tune, whole_number
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -69,12 +69,13 @@ def _constructors() -> Any:
 
     @constructors.primitive_rule
     def rule(info: tyro.constructors.PrimitiveTypeInfo) -> Any:
-        if info.type is Part:
+        if info.type in (Part, Tune):
+            kind = info.type
             return spec(
                 nargs="*",
-                metavar="NAME [SETTING=VALUE ...]",
-                instance_from_str=Part.parse,
-                is_instance=lambda x: isinstance(x, Part),
+                metavar="NAME [SETTING=VALUE ...]" if kind is Part else "NAME=BIJECTION ...",
+                instance_from_str=kind.parse,
+                is_instance=lambda x: isinstance(x, kind),
                 str_from_instance=lambda x: str(x).split(),
             )
         if info.type is int:

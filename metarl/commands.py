@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 import tyro
 
-from metarl import registry
-from metarl.config import Config, Part
+from metarl.catalogue import Envs, Parts, Recipes
+from metarl.config import Config, MetaConfig, Part
 from metarl.console import Console
 
 
@@ -42,16 +42,42 @@ class Train(Config):
 
     def __call__(self) -> None:
         """Runs the command."""
-        from metarl.io.runs import free_path
-        from metarl.outcome import finish
-        from metarl.run import train
-
         config = Config(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Config)})
-        stem = f"{self.env.name}-{self.rule.name}".lower().replace("/", "-").replace(":", "-")
-        out = self.out or free_path(Path("runs"), stem)
-        with Console() as report:
-            folder, learner = train(config, out, report)
-        finish(folder, learner, report)
+        _trained(config, self.out, f"{self.env.name}-{self.rule.name}")
+
+
+@dataclass(frozen=True)
+class MetaTrain(MetaConfig):
+    """Learn a rule's hyperparameters online with an outer loop; then as `train`.
+
+    `metarl meta-train Snake-v0 size=6 --tune discount=sigmoid entropy_cost=softplus --outer
+    metagrad updates=5 mix=1.0`. `metarl parts` lists outer loops, and `--tune` takes any number
+    that `metarl parts` lists for the rule. The run logs eta, the hyperparameters in use, and the
+    meta-gradient with its noise, and draws the schedules found: eta.png.
+    """
+
+    env: Annotated[Part, tyro.conf.Positional, _env("(required)")]
+    """Environment id, then its fields, parameters, wrappers: Snake-v0 size=6 frame_stack=4."""
+    out: Path | None = None
+    """Folder of the run; by default a new one in runs/."""
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        names = [f.name for f in dataclasses.fields(MetaConfig)]
+        config = MetaConfig(**{name: getattr(self, name) for name in names})
+        _trained(config, self.out, f"{self.env.name}-{self.rule.name}-{self.outer.name}")
+
+
+def _trained(config: Config, out: Path | None, stem: str) -> None:
+    """Trains in a new folder and tells how well."""
+    from metarl.io.runs import free_path
+    from metarl.outcome import finish
+    from metarl.run import train
+
+    stem = stem.lower().replace("/", "-").replace(":", "-")
+    with Console() as report:
+        folder, learner = train(config, out or free_path(Path("runs"), stem), report)
+    finish(folder, learner, report)
 
 
 @dataclass(frozen=True)
@@ -160,22 +186,6 @@ class Render:
 
 
 @dataclass(frozen=True)
-class Envs:
-    """List the environments with the shapes of their observations and actions."""
-
-    def __call__(self) -> None:
-        """Runs the command."""
-        rows = []
-        for name in registry.registered():
-            try:
-                env = registry.make(name)
-                rows.append((name, _space(env.observation_space), _space(env.action_space)))
-            except Exception as error:  # one broken plug-in must not hide the others
-                rows.append((name, f"cannot be made: {error}", ""))
-        Console().table(("environment", "observation", "action"), rows)
-
-
-@dataclass(frozen=True)
 class CheckEnv:
     """Say in words what is wrong with an environment: `metarl check-env my_module:MyEnv`.
 
@@ -208,27 +218,6 @@ class Found(Exception):
 
 
 @dataclass(frozen=True)
-class Parts:
-    """List the update rules and the agents with their settings and defaults."""
-
-    def __call__(self) -> None:
-        """Runs the command."""
-        from metarl.build import rule_settings, settings
-
-        rows = [
-            ("rule", name, {**one, **two})
-            for name in sorted(registry.RULES)
-            for one, two in [rule_settings(name)]
-        ]
-        rows += [("agent", n, settings(registry.agent_builder(n))) for n in sorted(registry.AGENTS)]
-        shown = [
-            (kind, str(Part(name)), str(Part(name, fields)).partition(" ")[2])
-            for kind, name, fields in rows
-        ]
-        Console().table(("kind", "name", "settings"), shown)
-
-
-@dataclass(frozen=True)
 class Reproduce:
     """Run a published experiment and say whether its claim held: `metarl recipes` lists them.
 
@@ -257,22 +246,9 @@ class Reproduce:
             reproduce(self.recipe, out, report, scale=scale)
 
 
-@dataclass(frozen=True)
-class Recipes:
-    """List the recipes with the claim that each tests."""
-
-    def __call__(self) -> None:
-        """Runs the command."""
-        modules = {name: registry.recipe_module(name) for name in sorted(registry.RECIPES)}
-        rows = []
-        for name, module in modules.items():
-            scales = "quick full long" if hasattr(module, "LONG") else "quick full"
-            rows += [(name, scales, module.CLAIM), ("", "", module.PAPER)]
-        Console().table(("recipe", "scales", "claim and paper"), rows)
-
-
 COMMANDS: dict[str, Any] = {
     "train": Train,
+    "meta-train": MetaTrain,
     "resume": Resume,
     "evaluate": Evaluate,
     "play": Play,
@@ -283,10 +259,3 @@ COMMANDS: dict[str, Any] = {
     "reproduce": Reproduce,
     "recipes": Recipes,
 }
-
-
-def _space(space: Any) -> str:
-    """A space in a few characters: `uint8[5, 12, 12]`, `4 actions`."""
-    if hasattr(space, "n"):
-        return f"{int(space.n)} choices"
-    return f"{space.dtype}{list(space.shape)}" if space.shape else str(space)

@@ -6,7 +6,7 @@ Imports nothing heavy, so that a typing error costs no second.
 import ast
 import json
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, Self
 
 Value = bool | int | float | str | None | tuple["Value", ...]
 
@@ -27,18 +27,35 @@ class Part:
         """
         if not words or "=" in words[0]:
             raise ValueError(f"expected a name, then settings such as size=6, got {words}")
-        settings: dict[str, Value] = {}
-        for word in words[1:]:
-            name, equals, text = word.partition("=")
-            if not equals or not name:
-                raise ValueError(f"settings of {words[0]} read name=value, got {word!r}")
-            if name in settings:
-                raise ValueError(f"{name} is given twice to {words[0]}")
-            settings[name] = read_value(text)
-        return cls(words[0], settings)
+        return cls(words[0], _settings(words[0], words[1:]))
+
+    @classmethod
+    def of(cls, entry: Any) -> "Part":
+        """From what `dataclasses.asdict` and JSON make of it."""
+        return cls(entry["name"], {k: _tuples(v) for k, v in entry["fields"].items()})
 
     def __str__(self) -> str:
-        return " ".join([self.name, *(f"{k}={show_value(v)}" for k, v in self.fields.items())])
+        return " ".join([self.name, *_shown(self.fields)])
+
+
+@dataclass(frozen=True)
+class Tune:
+    """Hyperparameters to learn, with bijections: `discount=sigmoid entropy_cost=softplus,0.1`."""
+
+    fields: dict[str, Value] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, words: list[str]) -> "Tune":
+        """From `["discount=sigmoid", "entropy_cost=softplus,0.1"]`; raises as `Part.parse`."""
+        return cls(_settings("--tune", words))
+
+    @classmethod
+    def of(cls, entry: Any) -> "Tune":
+        """From what `dataclasses.asdict` and JSON make of it."""
+        return cls({k: _tuples(v) for k, v in entry["fields"].items()})
+
+    def __str__(self) -> str:
+        return " ".join(_shown(self.fields))
 
 
 @dataclass(frozen=True)
@@ -78,8 +95,8 @@ class Config:
                 raise ValueError(f"{_flag(name)} must not be negative, got {getattr(self, name)}")
         if self.steps < self.steps_per_update:
             raise ValueError(
-                f"--steps {self.steps} is less than one update, which takes {self.num_envs} "
-                f"environments x {self.length} steps = {self.steps_per_update}"
+                f"--steps {self.steps} is less than one update, which takes {self._product()} "
+                f"= {self.steps_per_update}"
             )
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"--seeds needs one or more different numbers, got {self.seeds}")
@@ -89,9 +106,17 @@ class Config:
             raise ValueError(f"--reset is fresh or pool, got {self.reset.name!r}")
 
     @property
+    def steps_per_rollout(self) -> int:
+        """Environment steps of one learner between two of its updates."""
+        return self.num_envs * self.length
+
+    @property
     def steps_per_update(self) -> int:
         """Environment steps of one seed between two updates."""
-        return self.num_envs * self.length
+        return self.steps_per_rollout
+
+    def _product(self) -> str:
+        return f"{self.num_envs} environments x {self.length} steps"
 
     @property
     def updates(self) -> int:
@@ -111,7 +136,7 @@ class Config:
         return json.dumps(asdict(self), indent=2) + "\n"
 
     @classmethod
-    def loads(cls, text: str) -> "Config":
+    def loads(cls, text: str) -> Self:
         """From JSON.
 
         Raises:
@@ -122,10 +147,82 @@ class Config:
         if not isinstance(entries, dict) or set(entries) != known:
             wrong = sorted(known.symmetric_difference(entries)) if entries else "nothing"
             raise ValueError(f"entries of a configuration are {sorted(known)}; see {wrong}")
-        for name in ("env", "rule", "agent", "reset"):
-            part = entries[name]
-            entries[name] = Part(part["name"], {k: _tuples(v) for k, v in part["fields"].items()})
-        return cls(**{**entries, "seeds": tuple(entries["seeds"])})
+        kinds = {f.name: f.type for f in fields(cls)}
+        parts = {
+            name: kind.of(entries[name])
+            for name, kind in kinds.items()
+            if kind in (Part, Tune)  # the classes themselves: annotations are not strings here
+        }
+        return cls(**{**entries, **parts, "seeds": tuple(entries["seeds"])})
+
+
+@dataclass(frozen=True)
+class MetaConfig(Config):
+    """One run of an outer loop, which learns some of a rule's hyperparameters."""
+
+    rule: Part = Part("a2c")
+    """Update rule whose hyperparameters are learned, then its settings: where they begin."""
+    tune: Tune = Tune({"discount": "sigmoid", "lambda_": "sigmoid"})
+    """What is learned, each through a bijection from an unbounded number: `discount=sigmoid
+    lambda_=sigmoid,0,1 entropy_cost=softplus`."""
+    outer: Part = Part("metagrad")
+    """Outer loop, then its settings: `metagrad updates=5 mix=1.0`, `bmg updates=6 bootstrap=9`,
+    `forward decay=1`, `truncated updates=8 window=2`."""
+    objective: Part = Part("policy_gradient")
+    """What the outer loop wants, then its settings: `policy_gradient discount=0.99`."""
+    learners: int = 1
+    """Population of each seed, which shares what is learned."""
+    lifetime: int = 0
+    """Updates of a learner until it is born anew; lives are staggered. 0: one life."""
+    meta_learning_rate: float = 3e-3
+    """Of Adam, which moves what is learned."""
+    meta_max_norm: float = 1.0
+    """The meta-gradient is clipped to this global norm; 0 does not clip."""
+    meta_eps_root: float = 0.0
+    """Of that Adam, inside the root: larger ones make steps along tiny meta-gradients shorter."""
+
+    def __post_init__(self):
+        for name, least in (("learners", 1), ("lifetime", 0)):
+            if getattr(self, name) < least:
+                raise ValueError(
+                    f"{_flag(name)} must be at least {least}, got {getattr(self, name)}"
+                )
+        for name in ("meta_max_norm", "meta_eps_root"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{_flag(name)} must not be negative, got {getattr(self, name)}")
+        if not 0 < self.meta_learning_rate < float("inf"):
+            raise ValueError(f"--meta-learning-rate must be above 0, got {self.meta_learning_rate}")
+        for name in ("updates", "bootstrap", "window"):
+            value = self.outer.fields.get(name, 1)
+            if type(value) is not int or value < 1:
+                raise ValueError(f"--outer {self.outer.name} {name} must be at least 1: {value!r}")
+        if 0 < self.lifetime < self.inner_updates:
+            raise ValueError(
+                f"--lifetime {self.lifetime} is shorter than one update of the outer loop, for "
+                f"which a learner makes {self.inner_updates}"
+            )
+        super().__post_init__()
+
+    @property
+    def inner_updates(self) -> int:
+        """Updates that every learner makes for one of the outer loop."""
+        given: dict[str, Any] = self.outer.fields
+        return given.get("updates", 1) + given.get("bootstrap", 1) - 1
+
+    @property
+    def steps_per_update(self) -> int:
+        """Environment steps of one seed between two updates of the outer loop."""
+        return self.steps_per_rollout * self.inner_updates * self.learners
+
+    def _product(self) -> str:
+        return f"{super()._product()} x {self.inner_updates} updates x {self.learners} learners"
+
+
+def loads(text: str) -> Config:
+    """A configuration of either kind from JSON; raises as `Config.loads`."""
+    entries = json.loads(text)
+    meta = isinstance(entries, dict) and "outer" in entries
+    return MetaConfig.loads(text) if meta else Config.loads(text)
 
 
 def read_value(text: str) -> Value:
@@ -138,6 +235,23 @@ def read_value(text: str) -> Value:
     except (ValueError, SyntaxError):
         return text
     return _tuples(value) if isinstance(value, int | float | str | tuple | list) else text
+
+
+def _settings(what: str, words: list[str]) -> dict[str, Value]:
+    """`name=value` words as a dictionary."""
+    settings: dict[str, Value] = {}
+    for word in words:
+        name, equals, text = word.partition("=")
+        if not equals or not name:
+            raise ValueError(f"settings of {what} read name=value, got {word!r}")
+        if name in settings:
+            raise ValueError(f"{name} is given twice to {what}")
+        settings[name] = read_value(text)
+    return settings
+
+
+def _shown(settings: dict[str, Value]) -> list[str]:
+    return [f"{name}={show_value(value)}" for name, value in settings.items()]
 
 
 def show_value(value: Value) -> str:

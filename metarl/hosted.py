@@ -17,35 +17,47 @@ from metarl import host
 from metarl.build import Parts
 from metarl.evaluate import Scores, evaluate
 from metarl.host.live import learn
+from metarl.meta_programme import MetaProgramme, MetaRun, meta_shapes
+from metarl.outer import MetaParts, eldest
 from metarl.programme import (
     CAPACITY,
     EPISODE_METRICS,
     Programme,
+    lower_rate,
     metric_names,
     seed_keys,
     shapes,
     strong,
 )
-from metarl.types import Agent, Key, Learner, Metrics, Params
+from metarl.types import Agent, Key, Learner, Metrics, Params, PyTree
 
 _SIDE_BY_SIDE = 16  # episodes played side by side in an evaluation
 
 
-def is_hosted(parts: Parts) -> bool:
+def is_hosted(parts: Parts | MetaParts) -> bool:
     """Whether the environment is one of Gymnasium's."""
     return isinstance(parts.env, host.HostEnv)
 
 
-def programme_of(parts: Parts) -> "Programme | HostedProgramme":
+def programme_of(parts: Parts | MetaParts) -> "Programme | MetaProgramme | HostedProgramme":
     """The programme that trains these parts."""
+    if isinstance(parts, MetaParts):
+        return MetaProgramme(parts)
     return HostedProgramme(parts) if is_hosted(parts) else Programme(parts)
 
 
-def shapes_of(parts: Parts) -> Learner:
-    """Shapes and dtypes of the learners of all seeds, [S, ...], which checkpoints are held to."""
+def shapes_of(parts: Parts | MetaParts) -> PyTree:
+    """Shapes and dtypes of the state of all seeds, [S, ...], which checkpoints are held to."""
+    if isinstance(parts, MetaParts):
+        return meta_shapes(parts)
     if not is_hosted(parts):
         return shapes(parts)
-    return jax.eval_shape(_births(parts), seed_keys(parts)[0])
+    return jax.eval_shape(_births(parts), seed_keys(parts.config)[0])
+
+
+def learners_of(state: PyTree) -> Learner:
+    """One learner a seed, [S, ...], from the state of a run; of a population the eldest."""
+    return jax.vmap(eldest)(state.learners) if isinstance(state, MetaRun) else state
 
 
 class HostedProgramme:
@@ -62,7 +74,7 @@ class HostedProgramme:
         self.parts = parts
         row = parts.config.updates_per_row
         self.capacity = row * max(1, CAPACITY // row)
-        self._birth_keys, eta_keys, self._life_keys = seed_keys(parts)
+        self._birth_keys, eta_keys, self._life_keys = seed_keys(parts.config)
         self._etas = [parts.eta(key) for key in eta_keys]
         self.like = shapes_of(parts)
         n, env = parts.config.num_envs, _env(parts)
@@ -87,6 +99,15 @@ class HostedProgramme:
         """The learners of all seeds at age 0, [S, ...]."""
         return jax.jit(_births(self.parts))(self._birth_keys)
 
+    @property
+    def advice(self) -> str:
+        """What to do about a run that diverged."""
+        return lower_rate(self.parts.config)
+
+    def watched(self, learner: Learner) -> dict[str, jax.Array]:
+        """Arrays [S, ...] of which histograms are kept: none."""
+        return {}
+
     def advance(self, learner: Learner, updates: int) -> tuple[Learner, Metrics, np.ndarray]:
         """Lives `updates` more updates: the learner, metrics [S, updates], finite params [S]."""
         if not self._running:
@@ -105,7 +126,7 @@ class HostedProgramme:
 
 
 def play(
-    parts: Parts,
+    parts: Parts | MetaParts,
     agent: Agent,
     params: Params,
     keys: Key,
@@ -141,7 +162,7 @@ def _births(parts: Parts) -> Callable[[Key], Learner]:
     return jax.vmap(lambda key: strong(host.birth(parts.agent, parts.rule, key)))
 
 
-def _env(parts: Parts) -> host.HostEnv:
+def _env(parts: Parts | MetaParts) -> host.HostEnv:
     assert isinstance(parts.env, host.HostEnv)
     return parts.env
 

@@ -9,34 +9,39 @@ import jax
 import numpy as np
 
 from metarl.agents.uniform import uniform
-from metarl.build import Parts, build
-from metarl.config import Config
+from metarl.build import Parts
+from metarl.config import Config, MetaConfig
 from metarl.evaluate import Scores, record
-from metarl.hosted import play, shapes_of
+from metarl.hosted import learners_of, play, shapes_of
 from metarl.io import checkpoint
 from metarl.io.figures import Curve, learning_curves
 from metarl.io.logging import read_metrics
+from metarl.io.panels import draw
 from metarl.io.runs import RunFolder, find_run, write_atomically
 from metarl.io.video import write_gif
 from metarl.ops.statistics import mean_interval
+from metarl.outer import MetaParts, parts_of
+from metarl.recipes.common import Line, Panel
 from metarl.run import Reporter, read_config
 from metarl.types import Key, Learner, PyTree
+
+AnyParts = Parts | MetaParts
 
 _EVALUATION, _PICTURES = 0x65766C, 0x706963  # folded into keys, apart from all that training draws
 
 
-def load(path: pathlib.Path, report: Reporter) -> tuple[RunFolder, Parts, Learner]:
+def load(path: pathlib.Path, report: Reporter) -> tuple[RunFolder, AnyParts, Learner]:
     """A run's parts and the learners [S, ...] of its newest whole checkpoint.
 
     Raises:
       ValueError: no run, no checkpoint yet, or one of another configuration.
     """
     folder = find_run(path)
-    parts = build(read_config(folder))
+    parts = parts_of(read_config(folder))
     found = checkpoint.load_newest(folder.checkpoints, shapes_of(parts), report.line)
     if found is None:
         raise ValueError(f"{path} has no checkpoint yet; train it with `metarl resume {path}`")
-    return folder, parts, found[0]
+    return folder, parts, learners_of(found[0])
 
 
 def agent_index(config: Config, seed: int | None) -> int:
@@ -54,7 +59,7 @@ def agent_index(config: Config, seed: int | None) -> int:
 
 def score(
     folder: RunFolder,
-    parts: Parts,
+    parts: AnyParts,
     learner: Learner,
     *,
     episodes: int = 100,
@@ -84,7 +89,7 @@ def score(
     result = {
         "env": str(parts.config.env),
         "updates": int(np.max(learner.age)),
-        "steps": int(np.max(learner.age)) * parts.config.steps_per_update,
+        "steps": int(np.max(learner.age)) * parts.config.steps_per_rollout,
         "episodes": episodes,
         "evaluation_seed": seed,
         "greedy": greedy,
@@ -112,8 +117,19 @@ def draw_curve(folder: RunFolder, config: Config, level: float | None) -> pathli
     return learning_curves({label: curve}, folder.curve, title=str(config.env), level=level)
 
 
+def draw_schedules(folder: RunFolder, config: MetaConfig) -> pathlib.Path:
+    """What the outer loop has made of each hyperparameter, against steps."""
+    metrics = read_metrics(folder.metrics)
+    panels = []
+    for name in config.tune.fields:
+        curve = Curve.of(metrics, f"tuned/{name}")
+        line = Line(f"{len(curve.values)} seeds", curve.steps, curve.values)
+        panels.append(Panel(name, "environment steps of each seed", lines=[line]))
+    return draw(panels, folder.schedules, title=f"{config.env}, {config.outer.name}")
+
+
 def film(
-    parts: Parts,
+    parts: AnyParts,
     learner: Learner,
     out: pathlib.Path,
     *,
@@ -162,11 +178,13 @@ def film(
 
 def finish(folder: RunFolder, learner: Learner, report: Reporter) -> None:
     """Evaluates a trained run, draws its curve, films an episode, and tells where they lie."""
-    parts = build(read_config(folder))
+    parts = parts_of(read_config(folder))
     result = score(folder, parts, learner)
     report.line(sentence(result))
     curve = draw_curve(folder, parts.config, result["random"]["mean"])
     report.line(f"learning curve: {curve}")
+    if isinstance(parts.config, MetaConfig):
+        report.line(f"what was learned: {draw_schedules(folder, parts.config)}")
     if hasattr(parts.env, "render"):
         report.line(f"an episode: {film(parts, learner, folder.gif)}")
 

@@ -1,4 +1,4 @@
-"""Names: environments, agents and update rules. Imports no JAX, so listing them is instant.
+"""Names: environments, agents, rules, outer loops. Imports no JAX, so listing them is instant.
 
 Other distributions add names from their own pyproject.toml, without a line here:
 
@@ -123,6 +123,17 @@ RULES = {  # modules with `heads(env)`, `hypers(...)` and the rule itself under 
     "stac": "metarl.rules.stac",
 }
 
+OUTER_LOOPS = {  # functions of `metarl.outer.Inner`, whose keywords are the settings of `--outer`
+    "bmg": "metarl.outer:bmg",
+    "forward": "metarl.outer:forward",
+    "metagrad": "metarl.outer:metagrad",
+    "truncated": "metarl.outer:truncated",
+}
+
+OBJECTIVES = {  # functions of an agent, whose keywords are the settings of `--objective`
+    "policy_gradient": "metarl.meta.objectives:policy_gradient",
+}
+
 RECIPES = {  # see metarl.recipes.common
     "mrp_state_gamma": "metarl.recipes.mrp_state_gamma",
     "outer_value": "metarl.recipes.outer_value",
@@ -190,6 +201,24 @@ def rule_module(name: str) -> Any:
     return importlib.import_module(_lookup("rule", RULES, name))
 
 
+def outer_builder(name: str) -> Callable[..., Any]:
+    """The builder `(inner, **options) -> MetaLearner` called `name`, or at `"module:function"`.
+
+    Raises:
+      ValueError: no such outer loop.
+    """
+    return load(_lookup("outer loop", OUTER_LOOPS, name))
+
+
+def objective_builder(name: str) -> Callable[..., Any]:
+    """The builder `(agent, **options) -> Objective` called `name`, or at `"module:function"`.
+
+    Raises:
+      ValueError: no such objective.
+    """
+    return load(_lookup("objective", OBJECTIVES, name))
+
+
 def recipe_module(name: str) -> Any:
     """The module of the recipe called `name`, or the module of that dotted path.
 
@@ -235,7 +264,7 @@ def _find(name: str) -> tuple[str | Callable[..., Any], dict[str, Any]]:
 
 
 def _lookup(kind: str, table: dict[str, str], name: str) -> str:
-    if name not in table and "." not in name:
+    if name not in table and "." not in name and ":" not in name:
         known = sorted(table)
         raise ValueError(f"no {kind} {name!r}{did_you_mean(name, known)} known: {', '.join(known)}")
     return table.get(name, name)

@@ -13,14 +13,17 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from metarl.build import build
-from metarl.config import Config
-from metarl.hosted import HostedProgramme, programme_of
+from metarl.config import Config, loads
+from metarl.hosted import HostedProgramme, learners_of, programme_of
 from metarl.io import checkpoint
 from metarl.io.logging import MetricsFile, Row, TensorBoard, summarise
 from metarl.io.runs import RunFolder, find_run, new_run, write_atomically
+from metarl.meta_programme import MetaProgramme
+from metarl.outer import parts_of
 from metarl.programme import Programme
-from metarl.types import Learner
+from metarl.types import Learner, PyTree
+
+META = ("eta/", "tuned/", "meta_grad/")  # how the metrics of an outer loop begin
 
 
 class Reporter(Protocol):
@@ -67,7 +70,7 @@ def train(config: Config, path: pathlib.Path, report: Reporter) -> tuple[RunFold
       Stopped: SIGINT or SIGTERM came; the run is saved.
       Diverged: NaN or infinity; the last good checkpoint is kept.
     """
-    parts = build(config)
+    parts = parts_of(config)
     folder = new_run(path)
     programme = programme_of(parts)
     with folder.locked():
@@ -78,7 +81,7 @@ def train(config: Config, path: pathlib.Path, report: Reporter) -> tuple[RunFold
 def resume(path: pathlib.Path, report: Reporter) -> tuple[RunFolder, Learner]:
     """Continues the run in `path` from its newest whole checkpoint; raises as `train` does."""
     folder = find_run(path)
-    programme = programme_of(build(read_config(folder)))
+    programme = programme_of(parts_of(read_config(folder)))
     with folder.locked():
         found = checkpoint.load_newest(folder.checkpoints, programme.like, report.line)
         if found is None:
@@ -93,7 +96,7 @@ def read_config(folder: RunFolder) -> Config:
       ValueError: the file was changed into something impossible.
     """
     try:
-        return Config.loads(folder.config.read_text())
+        return loads(folder.config.read_text())
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(f"{folder.config}: {error}") from error
 
@@ -103,15 +106,16 @@ class _Training:
 
     def __init__(
         self,
-        programme: Programme | HostedProgramme,
+        programme: Programme | MetaProgramme | HostedProgramme,
         folder: RunFolder,
         report: Reporter,
-        found: tuple[Learner, dict[str, Any]] | None,
+        found: tuple[PyTree, dict[str, Any]] | None,
     ):
         self.programme, self.folder, self.report = programme, folder, report
         self.config = programme.parts.config
-        self.learner, host = found or (programme.born(), {"update": 0, "position": 0})
+        self.state, host = found or (programme.born(), {"update": 0, "position": 0})
         self.done: int = host["update"]
+        self.recent: dict[str, list[np.ndarray]] = {}  # metric -> [S, updates] since last saved
         columns = ["seed", "update", "steps", *programme.metric_names]
         self.file = MetricsFile(folder.metrics, columns, host["position"])
         first_step = self.done * self.config.steps_per_update + 1 if self.done else 0
@@ -126,7 +130,7 @@ class _Training:
                     self._live(signals)
                 if signals.caught and self.done < self.config.updates:
                     raise Stopped(signals.caught, self.folder)
-            return self.learner
+            return learners_of(self.state)
         finally:
             self.file.close()
             self.board.close()
@@ -137,7 +141,7 @@ class _Training:
         self.pace.start()
         while self.done < self.config.updates and not signals.caught:
             updates = self.pace.updates(self.config.updates - self.done)
-            self.learner, metrics, finite = self.programme.advance(self.learner, updates)
+            self.state, metrics, finite = self.programme.advance(self.state, updates)
             if pending:
                 self._collect(pending)
             pending = Pending(self.done, updates, metrics, finite)
@@ -164,6 +168,9 @@ class _Training:
         rate *= scale * len(self.config.seeds)
         self.board.write([{**row, "steps_per_second": rate} for row in rows])
         self._check(pending, metrics)
+        for name in metrics:
+            if name.startswith(META):
+                self.recent.setdefault(name, []).append(metrics[name])
         returns = [row["episode_return"] for row in rows[-len(self.config.seeds) :]]
         known = [r for r in returns if math.isfinite(r)]
         done, total = pending.first + pending.updates, self.config.updates
@@ -180,8 +187,10 @@ class _Training:
                 yield {"seed": seed, "update": update, "steps": steps, **row}
 
     def _check(self, pending: Pending, metrics: dict[str, np.ndarray]) -> None:
-        """Raises Diverged where a loss or the parameters of a seed are not finite."""
-        losses = {k: ~np.isfinite(v) for k, v in metrics.items() if "loss" in k}
+        """Raises Diverged where a loss, eta or the parameters of a seed are not finite."""
+        losses = {
+            k: ~np.isfinite(v) for k, v in metrics.items() if "loss" in k or k.startswith(META)
+        }
         for i, seed in enumerate(self.config.seeds):
             bad = {name: int(np.argmax(x[i])) for name, x in losses.items() if x[i].any()}
             if not bad and pending.finite[i]:
@@ -194,18 +203,21 @@ class _Training:
     def _diagnosis(self, what: str, seed: int, update: int) -> str:
         kept = checkpoint.listed(self.folder.checkpoints)
         last = f"last good checkpoint: {kept[-1]}" if kept else "no checkpoint was due before it"
-        fields = self.config.rule.fields
-        rate = f" (now {fields['learning_rate']})" if "learning_rate" in fields else ""
         return (
             f"{what} at update {update} (environment step "
-            f"{update * self.config.steps_per_update}) of seed {seed}; {last}. Start again with a "
-            f"lower learning rate{rate}, as in `--rule {self.config.rule.name} "
-            "learning_rate=1e-4`; look also at the size of the rewards"
+            f"{update * self.config.steps_per_update}) of seed {seed}; {last}. "
+            f"{self.programme.advice}"
         )
 
     def _save(self) -> None:
         host = {"update": self.done, "position": self.file.sync()}
-        checkpoint.save(self.folder.checkpoints, self.done, self.learner, host)
+        checkpoint.save(self.folder.checkpoints, self.done, self.state, host)
+        arrays = {name: np.asarray(x) for name, x in self.programme.watched(self.state).items()}
+        arrays.update({name: np.concatenate(x, axis=1) for name, x in self.recent.items()})
+        self.recent = {}
+        for i, seed in enumerate(self.config.seeds):
+            step = self.done * self.config.steps_per_update
+            self.board.histograms(seed, step, {name: x[i] for name, x in arrays.items()})
 
 
 class Pace:

@@ -120,6 +120,13 @@ class TensorBoard:
                 if name not in ("seed", "steps") and math.isfinite(value):
                     writer.add_scalar(name, value, int(row["steps"]))
 
+    def histograms(self, seed: int, step: int, values: Mapping[str, np.ndarray]) -> None:
+        """Adds the distribution of the finite entries of each array."""
+        for name, array in values.items():
+            finite = np.asarray(array)[np.isfinite(array)]
+            if finite.size:
+                self._writers[seed].add_histogram(name, finite, step)
+
     def close(self) -> None:
         """Flushes and closes."""
         for writer in self._writers.values():

@@ -56,6 +56,11 @@ class RunFolder:
         return self.path / "curve.png"
 
     @property
+    def schedules(self) -> pathlib.Path:
+        """What an outer loop has made of each hyperparameter."""
+        return self.path / "eta.png"
+
+    @property
     def evaluation(self) -> pathlib.Path:
         """Scores of the trained agents and of the random policy."""
         return self.path / "evaluation.json"

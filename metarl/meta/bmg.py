@@ -12,9 +12,8 @@ import jax.numpy as jnp
 import optax
 
 from metarl.inner import Gradient, act, check_gradient, live, turn_keys
-from metarl.meta.common import Objective, descending
+from metarl.meta.common import Objective, descending, summary
 from metarl.meta.matching import Matching
-from metarl.meta.metagrad import summary
 from metarl.rollout import VectorEnv
 from metarl.types import Agent, Eta, Key, Learner, MetaLearner, Params, PyTree, Rollout, UpdateRule
 

@@ -42,11 +42,15 @@ class Moments(struct.PyTreeNode):
 
 
 def meta_adam(
-    learning_rate: float, *, max_norm: float | None = None, eps: float = 1e-8
+    learning_rate: float,
+    *,
+    max_norm: float | None = None,
+    eps: float = 1e-8,
+    eps_root: float = 0.0,
 ) -> optax.GradientTransformation:
     """Adam for eta, behind a clip by global norm where `max_norm` is given."""
     clip = [] if max_norm is None else [optax.clip_by_global_norm(max_norm)]
-    return optax.chain(*clip, optax.adam(learning_rate, eps=eps))
+    return optax.chain(*clip, optax.adam(learning_rate, eps=eps, eps_root=eps_root))
 
 
 def averaged(loss: Callable[[Params, Rollout], tuple[jax.Array, Metrics]]) -> Objective:
@@ -74,7 +78,7 @@ def descending(
       optimizer: of eta.
 
     Returns:
-      A `MetaLearner` whose metrics are those of `loss` (means over the population) and those of
+      A `MetaLearner` whose metrics are those of `loss` (`summary` over the population) and those of
       `moved`.
     """
 
@@ -85,7 +89,7 @@ def descending(
         )
         loss_, (learners, metrics) = values
         state, told = moved(optimizer, state, grads)
-        metrics = jax.tree.map(jnp.mean, {**metrics, "meta_loss": loss_})
+        metrics = summary({**metrics, "meta_loss": loss_})
         return state, jax.lax.stop_gradient(learners), {**metrics, **told}
 
     return MetaLearner(lambda key, learners: started(rule, optimizer, key), update)
@@ -105,8 +109,8 @@ def moved(
 
     Metrics: `meta_grad_norm` of the mean over the population; `meta_grad_std`, the root of its
     summed variance over time, of which an average over the last hundred updates is kept;
-    `meta_grad_snr`, the norm of that average over the same root; and, for every number in eta that
-    stands alone, `eta/NAME` and `meta_grad/NAME`.
+    `meta_grad_snr`, the norm of that average over the same root (NaN at first); and, for every
+    number in eta that stands alone, `eta/NAME` and `meta_grad/NAME`.
     """
     mean = jax.tree.map(lambda x: x.mean(axis=0), grads)
     steps, opt_state = optimizer.update(mean, state.optimizer, state.eta)
@@ -123,12 +127,32 @@ def moved(
     return MetaState(eta, opt_state, moments, updates), told
 
 
+def summary(metrics: Metrics) -> Metrics:
+    """Metrics [n] of several updates or learners as one number each.
+
+    As `metarl.io.logging.summarise` makes rows: means, but `episodes` is summed, and what begins
+    with `episode_` is averaged over episodes.
+    """
+    told = {k: jnp.mean(v) for k, v in metrics.items() if not k.startswith("episode")}
+    if "episodes" in metrics:
+        count = metrics["episodes"]
+        told["episodes"] = jnp.sum(count)
+        for name in ("episode_return", "episode_length"):
+            total = jnp.sum(jnp.where(count > 0, metrics[name] * count, 0))
+            told[name] = total / jnp.where(told["episodes"] > 0, told["episodes"], jnp.nan)
+    return told
+
+
 def lone_numbers(tree: PyTree) -> dict[str, jax.Array]:
     """The leaves of shape [] by their path, such as `discount` or `net.0.b`."""
+    return {name: leaf for name, leaf in named(tree).items() if leaf.shape == ()}
+
+
+def named(tree: PyTree) -> dict[str, jax.Array]:
+    """The leaves by their path."""
     return {
         ".".join(map(_name, path)): leaf
         for path, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]
-        if leaf.shape == ()
     }
 
 
@@ -138,8 +162,9 @@ def _noise(moments: Moments, updates: jax.Array) -> Metrics:
     mean, square = jax.tree.map(lambda x: x / seen, (moments.mean, moments.square))
     spread = jax.tree.map(lambda m, s: jnp.sum(jnp.maximum(s - m * m, 0)), mean, square)
     std = jnp.sqrt(sum(jax.tree.leaves(spread), jnp.float32(0)))
-    norm = optax.tree.norm(mean)
-    return {"meta_grad_std": std, "meta_grad_snr": norm / jnp.maximum(std, 1e-30)}
+    known = updates > 1  # one number has no spread
+    snr = jnp.where(known, optax.tree.norm(mean) / jnp.maximum(std, 1e-30), jnp.nan)
+    return {"meta_grad_std": std, "meta_grad_snr": snr}
 
 
 def _name(entry: Any) -> str:

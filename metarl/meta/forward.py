@@ -16,8 +16,7 @@ from flax import struct
 from jax.flatten_util import ravel_pytree
 
 from metarl.inner import act, learn, turn_keys
-from metarl.meta.common import MetaState, Objective, life_keys, moved, started
-from metarl.meta.metagrad import summary
+from metarl.meta.common import MetaState, Objective, life_keys, moved, started, summary
 from metarl.ops.statistics import episodes
 from metarl.rollout import VectorEnv
 from metarl.types import Agent, Eta, Key, Learner, MetaLearner, PyTree, Rollout, UpdateRule
@@ -60,7 +59,8 @@ def forward(
     def one(eta: Eta, trace: PyTree, learner: Learner, key: Key):
         act_key, update_key = turn_keys(key, learner)
         rollout, learner = act(agent, venv, learner, act_key, length=length)
-        trace = jax.tree.map(lambda z: decay * z, trace)
+        kept = decay * (learner.age > 0)  # a newborn depends on no eta of a life before
+        trace = jax.tree.map(lambda z: kept * z, trace)
         learner, trace, metrics = _carried(rule, eta, trace, learner, rollout, update_key)
         episode, counts = episodes(learner.episode, rollout.reward, rollout.last)
         learner = learner.replace(episode=episode)
@@ -77,8 +77,7 @@ def forward(
         )
         unravel = ravel_pytree(eta)[1]
         meta, told = moved(optimizer, state.meta, jax.vmap(unravel)(grads))
-        metrics = jax.tree.map(jnp.mean, metrics)
-        return ForwardState(meta, trace), learners, {**metrics, **told}
+        return ForwardState(meta, trace), learners, {**summary(metrics), **told}
 
     return MetaLearner(init, update)
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl.inner import Gradient, act, check_gradient, live, turn_keys
-from metarl.meta.common import Objective, descending
+from metarl.meta.common import Objective, descending, summary
 from metarl.rollout import VectorEnv
 from metarl.types import Agent, Eta, Key, Learner, MetaLearner, Metrics, UpdateRule
 
@@ -127,17 +127,6 @@ def outer_losses(
     final = objective(learner.params, rollout)
     scores = metrics.pop("score", jnp.zeros(updates, final.dtype))
     return jnp.append(scores[1:], final), learner, summary(metrics)
-
-
-def summary(metrics: Metrics) -> Metrics:
-    """Metrics [n] of several updates as one number each, as `metarl.io.logging.summarise` does."""
-    told = {k: jnp.mean(v) for k, v in metrics.items() if not k.startswith("episode")}
-    count = metrics["episodes"]
-    told["episodes"] = jnp.sum(count)
-    for name in ("episode_return", "episode_length"):
-        total = jnp.sum(jnp.where(count > 0, metrics[name] * count, 0))
-        told[name] = total / jnp.where(told["episodes"] > 0, told["episodes"], jnp.nan)
-    return told
 
 
 def check_weights(weights: Sequence[float]) -> None:

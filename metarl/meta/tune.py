@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from metarl.meta.bijections import Bijection
+from metarl.registry import did_you_mean
 from metarl.types import Eta, Key, Metrics, Params, PyTree, Rollout, UpdateRule
 
 
@@ -54,7 +55,8 @@ def check_names(base: Any, names: Any) -> None:
         raise ValueError(f"name what is to be tuned; this rule has {known}")
     for name in names:
         if name not in known:
-            raise ValueError(f"this rule's eta has no {name!r}; it has {known}")
+            hint = did_you_mean(name, known)
+            raise ValueError(f"this rule's eta has no {name!r}{hint} it has {known}")
 
 
 def check_bounds(name: str, value: Any, bijection: Bijection) -> None:

@@ -1,0 +1,71 @@
+"""The commands that list what there is: environments, parts, recipes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from metarl import registry
+from metarl.config import Part
+from metarl.console import Console
+
+
+@dataclass(frozen=True)
+class Envs:
+    """List the environments with the shapes of their observations and actions."""
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        rows = []
+        for name in registry.registered():
+            try:
+                env = registry.make(name)
+                rows.append((name, _space(env.observation_space), _space(env.action_space)))
+            except Exception as error:  # one broken plug-in must not hide the others
+                rows.append((name, f"cannot be made: {error}", ""))
+        Console().table(("environment", "observation", "action"), rows)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """List update rules, agents, outer loops and their objectives, with settings and defaults."""
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        from metarl.build import rule_settings, settings
+
+        rows = [
+            ("rule", name, {**one, **two})
+            for name in sorted(registry.RULES)
+            for one, two in [rule_settings(name)]
+        ]
+        rows += [("agent", n, settings(registry.agent_builder(n))) for n in sorted(registry.AGENTS)]
+        for kind, table, builder in (
+            ("outer", registry.OUTER_LOOPS, registry.outer_builder),
+            ("objective", registry.OBJECTIVES, registry.objective_builder),
+        ):
+            rows += [(kind, name, settings(builder(name))) for name in sorted(table)]
+        shown = [
+            (kind, str(Part(name)), str(Part(name, fields)).partition(" ")[2])
+            for kind, name, fields in rows
+        ]
+        Console().table(("kind", "name", "settings"), shown)
+
+
+@dataclass(frozen=True)
+class Recipes:
+    """List the recipes with the claim that each tests."""
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        modules = {name: registry.recipe_module(name) for name in sorted(registry.RECIPES)}
+        rows = []
+        for name, module in modules.items():
+            scales = "quick full long" if hasattr(module, "LONG") else "quick full"
+            rows += [(name, scales, module.CLAIM), ("", "", module.PAPER)]
+        Console().table(("recipe", "scales", "claim and paper"), rows)
+
+
+def _space(space: Any) -> str:
+    """A space in a few characters: `uint8[5, 12, 12]`, `4 actions`."""
+    if hasattr(space, "n"):
+        return f"{int(space.n)} choices"
+    return f"{space.dtype}{list(space.shape)}" if space.shape else str(space)
