@@ -132,6 +132,7 @@ OUTER_LOOPS = {  # functions of `metarl.outer.Inner`, whose keywords are the set
 
 OBJECTIVES = {  # functions of an agent, whose keywords are the settings of `--objective`
     "policy_gradient": "metarl.meta.objectives:policy_gradient",
+    "stac_outer": "metarl.meta.objectives:stac_outer",
 }
 
 RECIPES = {  # see metarl.recipes.common
