@@ -19,6 +19,7 @@ from metarl.config import Config, MetaConfig, Part
 from metarl.inner import Gradient, birth
 from metarl.meta import bijections, matching
 from metarl.meta import bmg as bootstrapped
+from metarl.meta import evolution as evolving
 from metarl.meta import forward as forwards
 from metarl.meta import metagrad as backwards
 from metarl.meta.common import Objective, meta_adam
@@ -55,6 +56,11 @@ class Inner(NamedTuple):
     optimizer: optax.GradientTransformation  # of eta
     length: int  # T
     learning_rate: float  # of the rule
+
+    @property
+    def bare(self) -> tuple[Agent, UpdateRule, VectorEnv, optax.GradientTransformation]:
+        """Arguments that loops without an objective to be derived begin with."""
+        return self.agent, self.rule, self.venv, self.optimizer
 
     @property
     def common(self) -> tuple[Any, ...]:
@@ -188,10 +194,65 @@ def bmg(
     )
 
 
+def evolution(
+    inner: Inner,
+    *,
+    updates: int = 1,
+    pairs: int = 8,
+    std: float = 0.1,
+    ranked: bool = True,
+    fitness: str = "reward",
+) -> MetaLearner:
+    """Evolution strategies: `metarl.meta.evolution.evolution`.
+
+    The steps that a run counts are those of the learners, not those lived with the etas tried.
+
+    Args:
+      inner: the parts.
+      updates: of each learner in a window.
+      pairs: of etas that are tried from where each learner is.
+      std: of their distance from the mean, before the bijections.
+      ranked: whether fitness counts by its rank.
+      fitness: `reward` and `return` of a window, or `objective`, which is `--objective`.
+    """
+    judged: Any = _judged(inner, fitness)
+    sizes: Any = {"weights": backwards.mixed(updates), "length": inner.length}
+    tried: Any = {"pairs": pairs, "std": std, "ranked": ranked}
+    return evolving.evolution(*inner.bare, **judged, **sizes, **tried)
+
+
+def persistent(
+    inner: Inner,
+    *,
+    updates: int = 1,
+    std: float = 0.1,
+    ranked: bool = False,
+    fitness: str = "reward",
+) -> MetaLearner:
+    """Persistent evolution strategies, for an even `--learners`: `metarl.meta.evolution`."""
+    judged: Any = _judged(inner, fitness)
+    sizes: Any = {"weights": backwards.mixed(updates), "length": inner.length}
+    tried: Any = {"std": std, "ranked": ranked}
+    return evolving.persistent(*inner.bare, **judged, **sizes, **tried)
+
+
 def eldest(learners: Learner) -> Learner:
     """Of a population [A, ...] the learner that has learned for longest."""
     index = jnp.argmax(learners.age)
     return jax.tree.map(lambda x: x[index], learners)
+
+
+def _judged(inner: Inner, name: str) -> dict[str, Any]:
+    """By what evolution selects."""
+    known: dict[str, dict[str, Any]] = {
+        "reward": {"objective": evolving.minus_reward},
+        "return": {"fitness": evolving.episode_return},
+        "objective": {"objective": inner.objective},
+    }
+    if name not in known:
+        hint = registry.did_you_mean(name, list(known))
+        raise ValueError(f"evolution has no fitness {name!r}{hint} known: {', '.join(known)}")
+    return known[name]
 
 
 def _gradient(levels: int) -> Gradient:

@@ -125,8 +125,10 @@ RULES = {  # modules with `heads(env)`, `hypers(...)` and the rule itself under 
 
 OUTER_LOOPS = {  # functions of `metarl.outer.Inner`, whose keywords are the settings of `--outer`
     "bmg": "metarl.outer:bmg",
+    "evolution": "metarl.outer:evolution",
     "forward": "metarl.outer:forward",
     "metagrad": "metarl.outer:metagrad",
+    "persistent": "metarl.outer:persistent",
     "truncated": "metarl.outer:truncated",
 }
 

@@ -226,8 +226,10 @@ def test_histograms_and_checks_of_arrays():
     [
         "bmg updates=2 bootstrap=3",
         "bmg match=distance",
+        "evolution updates=2 pairs=2",
         "forward decay=0.9",
         "metagrad updates=3 mix=1.0 levels=2",
+        "persistent fitness=return",
         "truncated updates=4 window=2",
     ],
 )
@@ -280,6 +282,8 @@ def test_what_a_finished_run_shows(finished, capsys):
         ({"outer": Part("metagrat")}, "no outer loop 'metagrat'; did you mean metagrad?"),
         ({"outer": Part("bmg", {"update": 3})}, "no setting 'update'; did you mean updates?"),
         ({"outer": Part("bmg", {"match": "kll"})}, "no match 'kll'; did you mean kl?"),
+        ({"outer": Part("evolution", {"fitness": "rewrd"})}, "did you mean reward?"),
+        ({"outer": Part("persistent"), "learners": 3}, "even number of learners, got 3"),
         ({"outer": Part("forward", {"decay": 1.5})}, "decay must lie in 0..1"),
         ({"outer": Part("metagrad", {"mix": -1})}, "mix should be none or a number"),
         ({"outer": Part("metagrad", {"levels": -1})}, "at least 1; got -1"),

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from metarl.meta.common import MetaLoss, MetaState, Objective, life_keys, moved, started
+from metarl.meta.common import MetaLoss, MetaState, Objective, life_keys, moved, started, summary
 from metarl.meta.metagrad import check_weights, outer_losses
 from metarl.rollout import VectorEnv
 from metarl.types import (
@@ -109,7 +109,7 @@ def evolution(
             state.eta, learners, life_keys(live_key, learners), noise_keys
         )
         state, told = moved(optimizer, state, grads)
-        return state, learners, {**jax.tree.map(jnp.mean, metrics), **told}
+        return state, learners, {**summary(metrics), **told}
 
     return MetaLearner(lambda key, learners: started(rule, optimizer, key), update)
 
@@ -176,7 +176,7 @@ def persistent(
         losses = losses.reshape(pairs, 2)
         grads = slopes(differences(losses, ranked=ranked), total, std)
         meta, told = moved(optimizer, meta, grads)
-        metrics = {**jax.tree.map(jnp.mean, metrics), **_fitness(losses), **told}
+        metrics = {**summary(metrics), **_fitness(losses), **told}
         return PersistentState(meta, total, learners.life[::2]), learners, metrics
 
     return MetaLearner(init, update)
