@@ -218,7 +218,8 @@ def evolution(
     judged: Any = _judged(inner, fitness)
     sizes: Any = {"weights": backwards.mixed(updates), "length": inner.length}
     tried: Any = {"pairs": pairs, "std": std, "ranked": ranked}
-    return evolving.evolution(*inner.bare, **judged, **sizes, **tried)
+    builder: Any = evolving.evolution
+    return builder(*inner.bare, **judged, **sizes, **tried)
 
 
 def persistent(
@@ -233,7 +234,8 @@ def persistent(
     judged: Any = _judged(inner, fitness)
     sizes: Any = {"weights": backwards.mixed(updates), "length": inner.length}
     tried: Any = {"std": std, "ranked": ranked}
-    return evolving.persistent(*inner.bare, **judged, **sizes, **tried)
+    builder: Any = evolving.persistent
+    return builder(*inner.bare, **judged, **sizes, **tried)
 
 
 def eldest(learners: Learner) -> Learner:
