@@ -122,3 +122,51 @@ def countdown():
     metarl.gym.register_all()
     yield Countdown
     del registry._REGISTRY["Countdown-v0"], gymnasium.registry["metarl/Countdown-v0"]
+
+
+@pytest.fixture(scope="session")
+def meta_parts():
+    """`(env, agent builder, **options of a2c) -> the parts of a tiny outer loop`, as a namespace.
+
+    Two learners in three environments each, rollouts of four steps; by default in a grid
+    of nine cells.
+    """
+    from functools import partial
+    from types import SimpleNamespace
+
+    import jax
+    import optax
+
+    from metarl.agents.mlp import mlp
+    from metarl.meta.objectives import policy_gradient
+    from metarl.rollout import vectorize
+    from metarl.rules import a2c
+
+    def build(env=None, agent=None, **options):
+        from metarl.inner import birth
+
+        env = env or metarl.make("GridWorld-v0", size=3)
+        agent = (agent or partial(mlp, hidden=(4,)))(env, a2c.heads(env))
+        eta = a2c.hypers(0.9, 0.8, 0.05, 0.4, 0.7)
+        options = {"optimizer": optax.sgd(1.0, momentum=0.5), "eta": eta, **options}
+        rule = a2c.a2c(agent, a2c.heads(env), **options)
+        venv = vectorize(env, 3)
+        born = partial(birth, agent, rule, venv, env.default_params())
+
+        def call(function, *args, **how):
+            """A function of the parts of the inner loop."""
+            return function(agent, rule, venv, *args, length=4, **how)
+
+        return SimpleNamespace(
+            env=env,
+            agent=agent,
+            rule=rule,
+            venv=venv,
+            call=call,
+            objective=policy_gradient(agent, entropy_cost=0.1),
+            length=4,
+            born=born,
+            learners=jax.jit(jax.vmap(born))(jax.random.split(jax.random.key(0), 2)),
+        )
+
+    return build

@@ -18,7 +18,8 @@ from metarl.rollout import replay, vectorize
 from metarl.rules import a2c
 
 ENVS, LENGTH, LEARNERS = 3, 4, 2
-TUNABLES = ("discount", "lambda_", "entropy_cost", "value_cost", "learning_rate")
+TUNABLES = ("discount", "lambda_", "entropy_cost", "value_cost", "learning_rate", "weight")
+WEIGHT = 1 + 0.3 * np.cos(np.arange(ENVS * LENGTH)).reshape(ENVS, LENGTH)  # of each transition
 
 
 class Parts(NamedTuple):
@@ -37,7 +38,7 @@ def build(**options):
     env = metarl.make("GridWorld-v0", size=3)
     heads = a2c.heads(env)
     agent = mlp(env, heads, hidden=(4,))
-    eta = a2c.hypers(0.9, 0.8, 0.05, 0.4, 0.7)
+    eta = a2c.hypers(0.9, 0.8, 0.05, 0.4, 0.7, WEIGHT)
     rule = a2c.a2c(agent, heads, optimizer=optax.sgd(1.0, momentum=0.5), eta=eta, **options)
     venv = vectorize(env, ENVS)
     outer = a2c.hypers(discount=1.0, lambda_=1.0, entropy_cost=0.0, value_cost=0.0)
@@ -73,7 +74,7 @@ def frozen_experience(parts, eta, learner, key, updates):
     return frozen
 
 
-def reference_loss(agent, params, frozen, discount, lambda_, value_cost, entropy_cost):
+def reference_loss(agent, params, frozen, discount, lambda_, value_cost, entropy_cost, weight):
     """A2C's loss with its constants as data, so that finite differences leave them alone."""
     rollout, value, after = frozen
     now, _ = jax.vmap(partial(replay, agent, params))(rollout)
@@ -88,19 +89,19 @@ def reference_loss(agent, params, frozen, discount, lambda_, value_cost, entropy
     chosen = jnp.take_along_axis(log_p, rollout.action[..., None], -1)[..., 0]
     error = jnp.square(now["value"][..., 0] - adv - value) / 2
     entropy = -jnp.sum(jnp.exp(log_p) * log_p, axis=-1)
-    return jnp.mean(-chosen * adv + value_cost * error - entropy_cost * entropy)
+    return jnp.mean(weight * (-chosen * adv + value_cost * error - entropy_cost * entropy))
 
 
 def reference(parts, eta, params, frozen):
     """Outer losses after each update by gradient descent with momentum 0.5."""
-    names = ("discount", "lambda_", "value_cost", "entropy_cost")
+    names = ("discount", "lambda_", "value_cost", "entropy_cost", "weight")
     loss = partial(reference_loss, parts.agent)
     momentum, losses = jax.tree.map(jnp.zeros_like, params), []
     for inner, outer in zip(frozen[:-1], frozen[1:], strict=True):
         grads = jax.grad(loss)(params, inner, *(getattr(eta, name) for name in names))
         momentum = jax.tree.map(lambda m, g: m / 2 + g, momentum, grads)
         params = jax.tree.map(lambda p, m: p - eta.learning_rate * m, params, momentum)
-        losses.append(loss(params, outer, 1.0, 1.0, 0.0, 0.0))
+        losses.append(loss(params, outer, 1.0, 1.0, 0.0, 0.0, 1.0))
     return jnp.stack(losses)
 
 
@@ -123,8 +124,11 @@ def test_meta_gradients_equal_finite_differences(parts, updates):
         value, grads = engine(eta)
         np.testing.assert_allclose(value, outer(eta), rtol=1e-6)
         for name in TUNABLES:
-            at, step = getattr(eta, name), 1e-5
-            up, down = (outer(eta.replace(**{name: at + s})) for s in (step, -step))
-            found, expected = getattr(grads, name), (up - down) / (2 * step)
-            assert abs(expected) > 1e-6, name
-            np.testing.assert_allclose(found, expected, rtol=1e-5, err_msg=name)
+            at, found = getattr(eta, name), getattr(grads, name)
+            for index in np.ndindex(at.shape):
+                up, down = (
+                    outer(eta.replace(**{name: at.at[index].add(s)})) for s in (1e-5, -1e-5)
+                )
+                expected = (up - down) / 2e-5
+                assert abs(expected) > 1e-6, name
+                np.testing.assert_allclose(found[index], expected, rtol=1e-5, err_msg=name)

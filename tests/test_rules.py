@@ -119,6 +119,44 @@ def test_update_is_differentiable_in_eta(parts, name):
         np.testing.assert_allclose(analytic, numeric, rtol=1e-6)
 
 
+@pytest.mark.parametrize("shape", [(), (T,), (N, T)])
+def test_weights_multiply_the_losses_of_each_step(parts, shape):
+    """The loss is linear in them: two at the first step, none at the second."""
+    _, agent, _, learner, rollout = parts
+    heads = a2c.heads(metarl.make("ProbeDelay-v0", length=4))
+    weight = np.full(shape, 3, np.float32)
+    if shape:
+        weight[..., :2] = 2, 0
+
+    def step_losses(params, eta):
+        """[N, T] each from a loss that sees one step alone count."""
+        picked = jnp.eye(N * T).reshape(-1, N, T)
+        rule = a2c.a2c(agent, heads, optimizer=optax.sgd(1.0))
+        one = lambda w: rule.update(  # noqa: E731
+            eta.replace(weight=w), params, rule.init(params), rollout, jax.random.key(0)
+        )
+        new, _, metrics = jax.vmap(one)(picked)
+        return jax.tree.map(lambda a, b: a - b, new, params), metrics["loss"]
+
+    @jax.jit
+    def compare(params):
+        eta = a2c.hypers(0.9, 0.8, learning_rate=1.0)
+        rule = a2c.a2c(agent, heads, optimizer=optax.sgd(1.0))
+        args = (params, rule.init(params), rollout, jax.random.key(0))
+        new, _, metrics = rule.update(eta.replace(weight=jnp.asarray(weight)), *args)
+        plain = rule.update(eta, *args)[2]
+        moved = jax.tree.map(lambda a, b: a - b, new, params)
+        return (moved, metrics, plain), step_losses(params, eta)
+
+    (moved, metrics, plain), (steps, losses) = compare(learner.params)
+    full = np.broadcast_to(weight, (N, T)).ravel()
+    np.testing.assert_allclose(metrics["loss"], full @ losses, rtol=1e-4)
+    for a, b in zip(jax.tree.leaves(moved), jax.tree.leaves(steps), strict=True):
+        np.testing.assert_allclose(a, np.tensordot(full, b, 1), atol=1e-5)
+    for name in ("policy_loss", "value_loss", "entropy"):
+        np.testing.assert_allclose(metrics[name], plain[name], rtol=1e-5)
+
+
 def prepared(agent, learner, rollout):
     return jax.jit(lambda r: ppo.prepare(agent, ppo.hypers(), learner.params, r))(rollout)
 

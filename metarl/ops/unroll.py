@@ -37,8 +37,8 @@ def unroll(
     """
     if levels < 1:
         raise ValueError(f"a tree of checkpoints needs at least one level, got {levels}")
-    part = round(length ** ((levels - 1) / levels))
-    if levels == 1 or part in (0, length):
+    part = 0 if levels == 1 else _part(length, levels)
+    if part in (0, 1, length):
         return jax.lax.scan(lambda carry, _: step(carry), carry, None, length=length)
     count = length // part
 
@@ -53,6 +53,17 @@ def unroll(
     rest = partial(unroll, step, length=length - count * part, levels=levels - 1)
     carry, more = jax.checkpoint(rest)(carry)
     return carry, jax.tree.map(lambda a, b: jnp.concatenate([a, b]), outs, more)
+
+
+def _part(length: int, levels: int) -> int:
+    """Steps in each branch of a tree of checkpoints.
+
+    A divisor of the length where one lies within a factor of two of the ideal: whatever is left
+    over is a second programme to compile, at every level.
+    """
+    ideal = length ** ((levels - 1) / levels)
+    near = [n for n in range(2, length) if length % n == 0 and ideal / 2 <= n <= 2 * ideal]
+    return min(near, key=lambda n: abs(n / ideal - 1)) if near else round(ideal)
 
 
 def grad_by_forward_over_reverse(

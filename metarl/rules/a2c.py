@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import struct
+from jax.typing import ArrayLike
 
 from metarl.ops.distributions import policy
 from metarl.ops.returns import gae
@@ -27,6 +28,7 @@ class Hypers(struct.PyTreeNode):
     entropy_cost: jax.Array
     value_cost: jax.Array
     learning_rate: jax.Array  # factor on the optimizer's steps
+    weight: jax.Array  # [], [T] or [N, T], factor on the losses of each step
 
 
 def hypers(
@@ -35,9 +37,13 @@ def hypers(
     entropy_cost: float = 0.01,
     value_cost: float = 0.5,
     learning_rate: float = 1e-3,
+    weight: ArrayLike = 1.0,
 ) -> Hypers:
-    """Eta from plain numbers; each may be an array to be mapped over."""
-    values = (discount, lambda_, entropy_cost, value_cost, learning_rate)
+    """Eta from plain numbers; each may be an array to be mapped over.
+
+    `weight` may also be one number for each step of a rollout, [T], or of a batch of them, [N, T].
+    """
+    values = (discount, lambda_, entropy_cost, value_cost, learning_rate, weight)
     return Hypers(*(jnp.asarray(v, jnp.float32) for v in values))
 
 
@@ -71,7 +77,14 @@ def a2c(
         heads=heads,
         init_eta=lambda key: eta,
         forward_over_reverse=forward_over_reverse,
+        eta_axes=weight_axes,
     )
+
+
+def weight_axes(eta: Hypers) -> Hypers | None:
+    """Which axis of eta runs over streams: the first of weights [N, T], and no other."""
+    nowhere = Hypers(None, None, None, None, None, None)  # type: ignore[arg-type]
+    return nowhere.replace(weight=0) if jnp.ndim(eta.weight) == 2 else None
 
 
 def a2c_loss(
@@ -79,6 +92,8 @@ def a2c_loss(
 ) -> tuple[jax.Array, Metrics]:
     """Policy gradient, squared value error and entropy bonus, averaged over one stream [T].
 
+    `eta.weight`, [] or [T], multiplies all three at each step, in the loss but not in the metrics.
+    It does not enter advantages or targets.
     Gradients in `params` flow through the policy, its entropy and the predicted value alone.
     Gradients in `eta` also flow through advantages and targets, as meta-gradients need.
     """
@@ -95,8 +110,9 @@ def a2c_loss(
         lambda_=eta.lambda_,
     )
     target = adv + jax.lax.stop_gradient(value)  # the same constant as above
-    policy_loss = -jnp.mean(pi.log_prob(rollout.action) * adv)
-    value_loss = jnp.mean(jnp.square(value - target)) / 2
-    entropy = jnp.mean(pi.entropy())
+    policy_loss = -pi.log_prob(rollout.action) * adv  # [T]
+    value_loss = jnp.square(value - target) / 2
+    entropy = pi.entropy()
     total = policy_loss + eta.value_cost * value_loss - eta.entropy_cost * entropy
-    return total, {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
+    parts = {"policy_loss": policy_loss, "value_loss": value_loss, "entropy": entropy}
+    return jnp.mean(eta.weight * total), {name: jnp.mean(part) for name, part in parts.items()}

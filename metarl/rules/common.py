@@ -46,6 +46,7 @@ def from_loss(
     heads: Mapping[str, int],
     init_eta: Callable[[Key], Eta],
     forward_over_reverse: bool = False,
+    eta_axes: Callable[[Eta], PyTree] = lambda eta: None,
 ) -> UpdateRule:
     """Turns `loss(eta, params, rollout) -> (scalar, metrics)` of one stream into a rule.
 
@@ -58,10 +59,12 @@ def from_loss(
       init_eta: makes eta from a key.
       forward_over_reverse: how the update is differentiated in reverse: see
         `metarl.ops.unroll.grad_by_forward_over_reverse`. Metrics are constants then.
+      eta_axes: from eta to the axes of it that run over streams, like `in_axes` of `vmap`; by
+        default all streams share all of eta.
     """
 
     def mean_loss(params: Params, eta: Eta, rollout: Rollout) -> tuple[jax.Array, Metrics]:
-        value, metrics = jax.vmap(loss, in_axes=(None, None, 0))(eta, params, rollout)
+        value, metrics = jax.vmap(loss, in_axes=(eta_axes(eta), None, 0))(eta, params, rollout)
         return value.mean(), jax.tree.map(jnp.mean, {"loss": value, **metrics})
 
     return from_batch_loss(

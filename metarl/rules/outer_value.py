@@ -15,7 +15,7 @@ import optax
 
 from metarl.ops.returns import gae
 from metarl.rollout import replay
-from metarl.rules.a2c import Hypers, a2c_loss, hypers
+from metarl.rules.a2c import Hypers, a2c_loss, hypers, weight_axes
 from metarl.rules.common import actor_critic_heads, adam, from_loss
 from metarl.types import Agent, Environment, Metrics, Params, Rollout, UpdateRule
 
@@ -57,6 +57,7 @@ def outer_value(
         heads=heads,
         init_eta=lambda key: eta,
         forward_over_reverse=forward_over_reverse,
+        eta_axes=weight_axes,
     )
 
 
@@ -72,7 +73,8 @@ def outer_value_loss(
 ) -> tuple[jax.Array, Metrics]:
     """A2C's loss and the squared error of the outer value, over one stream [T].
 
-    No gradient in eta passes through the second part: its targets and its weight are constants.
+    No gradient in eta passes through the second part: its targets and its factor are constants,
+    and `eta.weight` leaves it alone, as every step tells something of the outer values.
     """
     total, metrics = a2c_loss(agent, needed, eta, params, rollout)
     now, after = (heads["outer_value"][..., 0] for heads in replay(agent, params, rollout))
