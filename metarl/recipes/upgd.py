@@ -245,19 +245,24 @@ def _gain(accuracy: np.ndarray) -> np.ndarray:
 
 
 def _panels(settings: Settings, best: Any, bare: Any) -> list[Panel]:
-    width = max(1, settings.tasks // 40)
+    width = max(1, settings.tasks // 30)
 
     def line(name: str, setting: tuple[float, ...], y: np.ndarray) -> Line:
         count = y.shape[1] // width
-        smooth = y[:, : count * width].reshape(len(y), count, width).mean(axis=2)
+        smooth = y.mean(axis=0)[: count * width].reshape(count, width).mean(axis=1)
         rate, decay, noise = setting
         label = f"{name}: rate {rate:g}, decay {decay:g}" + (f", noise {noise:g}" if noise else "")
-        return Line(label, width * (0.5 + np.arange(count)), smooth)
+        return Line(label, width * (0.5 + np.arange(count)), smooth[None])
 
     gains = {name: _gain(y) for name, (_, y) in best.items()}
     bars = [Bar(name, x.mean(), x.min(), x.max()) for name, x in gains.items()]
     curves = [
-        Panel(title, "task", "online accuracy", lines=[line(k, *x) for k, x in found.items()])
+        Panel(
+            title,
+            "task",
+            "online accuracy, mean of seeds",
+            lines=[line(k, *x) for k, x in found.items()],
+        )
         for title, found in (("best setting", best), ("best without weight decay", bare))
     ]
     return [*curves, Panel("best setting: last fifth less first", ylabel="accuracy", bars=bars)]
