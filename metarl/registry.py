@@ -120,6 +120,7 @@ RULES = {  # modules with `heads(env)`, `hypers(...)` and the rule itself under 
     "a2c": "metarl.rules.a2c",
     "outer_value": "metarl.rules.outer_value",
     "ppo": "metarl.rules.ppo",
+    "reinforce": "metarl.rules.reinforce",
     "stac": "metarl.rules.stac",
 }
 
@@ -138,6 +139,8 @@ OBJECTIVES = {  # functions of an agent, whose keywords are the settings of `--o
 }
 
 RECIPES = {  # see metarl.recipes.common
+    "estimator_bias": "metarl.recipes.estimator_bias",
+    "maml_navigation": "metarl.recipes.maml_navigation",
     "mrp_state_gamma": "metarl.recipes.mrp_state_gamma",
     "outer_value": "metarl.recipes.outer_value",
     "snake_mixing": "metarl.recipes.snake_mixing",

@@ -15,6 +15,9 @@ from metarl.reproduce import reproduce, settings_of
 pytestmark = pytest.mark.usefixtures("compile_once")
 
 TINY = {  # recipe -> settings with which it takes seconds; one line a recipe
+    "estimator_bias": "seeds=1 horizon=1 long_horizon=1 sizes=1 step_sizes=0.1,0.3",
+    "maml_navigation": "seeds=1 meta_updates=1 tests=1 tasks=2 trajectories=2 horizon=3 hidden=4"
+    " test_tasks=2 test_rates=0.1",
     "mrp_state_gamma": "seeds=1 updates=200 batch=2",
     "outer_value": "seeds=2 normalised=10 plain=0 exact=0 num_envs=4",
     "snake_mixing": "seeds=1 stages=8,16 replicas=3 updates=2 num_envs=2 length=2",
