@@ -16,7 +16,8 @@ from metarl.meta.bijections import sigmoid
 from metarl.meta.metagrad import outer_losses
 from metarl.meta.objectives import policy_gradient
 from metarl.meta.tune import tune
-from metarl.recipes.common import Arm, Bar, Claim, Outcome, Panel, Results, told
+from metarl.recipes.common import Arm, Bar, Claim, Outcome, Panel, Results, interval
+from metarl.recipes.unmasked import unmasked
 from metarl.rollout import vectorize
 from metarl.rules import outer_value
 from metarl.types import Eta, Key, Learner, Metrics
@@ -84,7 +85,7 @@ def _parts(settings: Settings) -> tuple[Any, tuple[Any, ...]]:
     """The environment; agent, rule, vectorised environment and objective."""
     env = metarl.make("Snake-v0", size=6)
     heads = outer_value.heads(env)
-    agent = mlp(env, heads, hidden=(128, 128))
+    agent = unmasked(mlp(env, heads, hidden=(128, 128)))
     eta = outer_value.hypers(settings.discount, settings.lambda_, 0.01, 1.0, 1.0)
     optimizer = optax.rmsprop(5e-4, decay=0.9)
     rule = outer_value.outer_value(agent, heads, optimizer=optimizer, eta=eta)
@@ -115,57 +116,112 @@ def _lived(turn, loop: tuple, key: Key) -> tuple:
 
 
 def conclude(settings: Settings, results: Results) -> Outcome:
-    """Ratios of variances and of signal to noise, per seed and stage."""
-    grads = results["snake"]["grad"][..., 0]  # [S, stages, M, n], of the discount
-    estimators = {
-        "1-step": grads[..., 0],
-        "n-step": grads[..., -1],
-        "mixed": grads.mean(axis=-1),
+    """Ratios of variances and of signal to noise, per seed, stage and hyperparameter."""
+    claims, panels = [], []
+    numbers: dict[str, Any] = {}
+    for which, name in enumerate(TUNED):
+        found = estimates(results["snake"]["grad"][..., which])
+        for i, steps in enumerate(settings.stages):
+            stage = {what: values[:, i] for what, values in found.items()}
+            at = f"{name}, {steps:,} steps"
+            numbers[at] = {
+                what: {**ratio(values), "each": values} for what, values in stage.items()
+            }
+            claims += judged(at, stage)
+        panels += _panels(settings, name, found)
+    fruits = results["snake"]["reward"]
+    numbers["return"] = {f"{x:,} steps": fruits[:, i] for i, x in enumerate(settings.stages)}
+    return Outcome(claims, panels, numbers, NOTES)
+
+
+def estimates(grads: np.ndarray) -> dict[str, np.ndarray]:
+    """Variances, signals to noise and ratios [S, stages] of gradients [S, stages, M, n].
+
+    The squared signal-to-noise ratio is less its expectation where there is no signal, 1 / M.
+    """
+    kinds = {"1-step": grads[..., 0], "n-step": grads[..., -1], "mixed": grads.mean(axis=-1)}
+    variance = {kind: g.var(axis=-1, ddof=1) for kind, g in kinds.items()}
+    square = {kind: g.mean(axis=-1) ** 2 / variance[kind] for kind, g in kinds.items()}
+    floor = 1 / grads.shape[2]
+    return {
+        "n-step / 1-step": variance["n-step"] / variance["1-step"],
+        "n-step / mixed": variance["n-step"] / variance["mixed"],
+        **{f"variance {kind}": v for kind, v in variance.items()},
+        **{f"signal {kind}": np.sqrt(np.maximum(s - floor, 0)) for kind, s in square.items()},
     }
-    variance = {name: g.var(-1) for name, g in estimators.items()}  # [S, stages]
-    signal = {name: np.abs(g.mean(-1)) / g.std(-1) for name, g in estimators.items()}
-    grown = variance["n-step"] / variance["1-step"]
-    cut = variance["n-step"] / variance["mixed"]
-    claims, numbers = [], {}
-    for i, steps in enumerate(settings.stages):
-        at = f"after {steps:,} steps"
-        numbers[at] = {
-            "variance n-step / 1-step": grown[:, i],
-            "variance n-step / mixed": cut[:, i],
-            **{f"variance {name}": v[:, i] for name, v in variance.items()},
-            **{f"signal to noise {name}": v[:, i] for name, v in signal.items()},
-        }
-        told_signal = ", ".join(f"{name} {told(v[:, i])}" for name, v in signal.items())
-        claims.append(_claim(settings, at, cut[:, i], grown[:, i], told_signal))
-    return Outcome(claims, _panels(settings, variance, signal), numbers, NOTES)
 
 
-def _claim(settings: Settings, at: str, cut: np.ndarray, grown: np.ndarray, signal: str) -> Claim:
-    measured = f"by {told(cut)}; n-step over 1-step {told(grown)}; signal to noise {signal}"
-    text = f"mixing cuts the variance of {settings.updates}-step meta-gradients {at}"
-    return Claim(text, "by a factor of 3", measured, bool(cut.mean() >= 3))
+def ratio(values: np.ndarray) -> dict[str, Any]:
+    """Geometric mean with its interval; the plain one where there are zeros."""
+    if (values <= 0).any():
+        return interval(values)
+    found = interval(np.log(values))
+    return {k: v if k == "seeds" else float(np.exp(v)) for k, v in found.items()}
 
 
-def _panels(settings: Settings, variance: dict, signal: dict) -> list[Panel]:
-    label = "of the discount's meta-gradient"
-    bars = _bars(settings, variance)
+def judged(at: str, stage: dict[str, np.ndarray]) -> list[Claim]:
+    """The claims at one stage, on geometric means over seeds."""
+    said = {what: _said(values) for what, values in stage.items()}
+    signals = {kind: stage[f"signal {kind}"].mean() for kind in ("n-step", "mixed")}
+    heard = ", ".join(f"{kind} {said[f'signal {kind}']}" for kind in ("1-step", "n-step", "mixed"))
+    cut, grown = (ratio(stage[f"n-step / {kind}"])["mean"] for kind in ("mixed", "1-step"))
     return [
-        Panel("variance", ylabel=label, bars=bars, logarithmic=True),
-        Panel("signal to noise", ylabel="|mean| / std", bars=_bars(settings, signal)),
+        Claim(
+            f"more steps raise the variance of the meta-gradient ({at})",
+            "by much", f"by {said['n-step / 1-step']}", bool(grown > 1),
+        ),
+        Claim(
+            f"mixing cuts the variance of the n-step meta-gradient ({at})",
+            "by a factor of 3", f"by {said['n-step / mixed']}; signal to noise: {heard}",
+            bool(cut >= 3),
+        ),
+        Claim(
+            f"the mixture has no less signal to noise than the n-step meta-gradient ({at})",
+            "similar or higher performance", heard, bool(signals["mixed"] >= signals["n-step"]),
+        ),
+    ]  # fmt: skip
+
+
+def _said(values: np.ndarray) -> str:
+    found = ratio(values)
+    if found["seeds"] == 1:
+        return f"{found['mean']:.3g}"
+    return f"{found['mean']:.3g} [{found['low']:.3g}, {found['high']:.3g}]"
+
+
+def _panels(settings: Settings, name: str, found: dict[str, np.ndarray]) -> list[Panel]:
+    look = partial(_bars, settings, found)
+    return [
+        Panel(f"{name}: variance", bars=look("variance "), logarithmic=True),
+        Panel(f"{name}: ratio of variances", bars=look("n-step / "), levels={"published: 3": 3.0}),
+        Panel(f"{name}: signal to noise", bars=look("signal ")),
     ]
 
 
+def _bars(settings: Settings, found: dict[str, np.ndarray], prefix: str) -> list[Bar]:
+    bars = []
+    for i, steps in enumerate(settings.stages):
+        for what, values in found.items():
+            if what.startswith(prefix):
+                x = ratio(values[:, i])
+                label = (
+                    f"{what.removeprefix('variance ').removeprefix('signal ')}, {steps // 1000}k"
+                )
+                bars.append(Bar(label, x["mean"], x["low"], x["high"]))
+    return bars
+
+
+TUNED = ("discount", "lambda")
 NOTES = (
     "The formula of the mixture (the mean of the outer losses) and all sizes are "
     "reconstructions: the paper was read in its abstract only.",
-    "A mixture's mean is smaller too: compare signal to noise, not variance alone.",
+    "A mixture's mean is smaller too: compare signal to noise, not variance alone. Signal to noise "
+    "is that of one meta-gradient; its square is less 1 / replicas, what noise alone would show. "
+    "Where it is below about 0.1, its order says nothing.",
+    "Ratios are geometric means over seeds, with 95 % intervals; claims are judged by the means.",
+    "An earlier measurement, with another environment and network and one seed a row, found for 5 "
+    "steps and the discount: n-step over 1-step 10.5 at 64,000 steps and 11 at 256,000; n-step "
+    "over mixed 8.3 and 15.8; signal to noise of 1-step, n-step and mixed .31, .71 and 1.06 at the "
+    "first stage, below .1 at the second. The network and how fast it learns move these numbers.",
+    "Whether mixing makes agents better is not tested: in a run of this length it does not show.",
 )
-
-
-def _bars(settings: Settings, values: dict[str, np.ndarray]) -> list[Bar]:
-    bars = []
-    for i, steps in enumerate(settings.stages):
-        for name, value in values.items():
-            seeds = value[:, i]
-            bars.append(Bar(f"{name}, {steps // 1000}k", seeds.mean(), seeds.min(), seeds.max()))
-    return bars
