@@ -1,13 +1,14 @@
-"""Temporary memory and CPU-seconds of meta-gradients over K updates, for every way they can pass.
+"""Temporary memory and CPU-seconds of meta-gradients over K updates, by how they pass.
 
     python benchmarks/metagrad.py --out benchmarks/results/metagrad.jsonl
     python benchmarks/metagrad.py --draw benchmarks/results/metagrad.jsonl docs/metagrad-memory.png
 
 Two problems. `mlp` is a tanh network of four layers of 256, 1024 examples, plain SGD, and 1024 data
-weights and the logarithm of an L2 penalty to learn. `snake` is the inner loop itself, A2C on Snake 6x6, with six hyperparameters to learn. `temp_mib` is what XLA
-plans to use beside arguments and results. `cpu_s` is the median over the repeats of the process's
-CPU time, of all threads; all ways run in turns, so that a busy machine is busy for all. Prints JSON
-lines; `memory_ratio` and `time_ratio` compare with plain unrolling of as many updates.
+weights and the logarithm of an L2 penalty to learn. `snake` is the inner loop itself, A2C on Snake
+6x6, with six hyperparameters to learn. `temp_mib` is what XLA plans to use beside arguments and
+results. `cpu_s` is the median over the repeats of the process's CPU time, of all threads; all ways
+run in turns, so that a busy machine is busy for all. Prints JSON lines; `memory_ratio` and
+`time_ratio` compare with plain unrolling of as many updates.
 """
 
 import argparse
