@@ -248,7 +248,6 @@ def _judged(inner: Inner, name: str) -> dict[str, Any]:
     """By what evolution selects."""
     known: dict[str, dict[str, Any]] = {
         "reward": {"objective": evolving.minus_reward},
-        "return": {"fitness": evolving.episode_return},
         "objective": {"objective": inner.objective},
     }
     if name not in known:

@@ -229,7 +229,7 @@ def test_histograms_and_checks_of_arrays():
         "evolution updates=2 pairs=2",
         "forward decay=0.9",
         "metagrad updates=3 mix=1.0 levels=2",
-        "persistent fitness=return",
+        "persistent",
         "truncated updates=4 window=2",
     ],
 )
