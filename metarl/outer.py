@@ -213,7 +213,7 @@ def evolution(
       pairs: of etas that are tried from where each learner is.
       std: of their distance from the mean, before the bijections.
       ranked: whether fitness counts by its rank.
-      fitness: `reward` and `return` of a window, or `objective`, which is `--objective`.
+      fitness: `reward` of a window, or `objective`, which is `--objective`.
     """
     judged: Any = _judged(inner, fitness)
     sizes: Any = {"weights": backwards.mixed(updates), "length": inner.length}
