@@ -29,12 +29,12 @@ def easy():
     return metarl.make("ProcBigFish-v0")
 
 
-def eater(game):
+def eater(game, seed=0):
     """Follows the best of the nine straight ways and 63 random ones: fish eaten, or one near."""
     straight = jnp.repeat(jnp.arange(9)[:, None], 10, axis=1)
 
     def draw(turn):
-        words = jax.random.bits(jax.random.key(turn), (63, 5))
+        words = jax.random.bits(jax.random.key(turn + 1_000_000 * seed), (63, 5))
         return jnp.concatenate([straight, jnp.repeat((words % 9).astype(jnp.int32), 2, axis=1)])
 
     def worth(world, earned, lasted, ended):
@@ -62,6 +62,13 @@ def test_every_level_can_be_won_and_so_when_edited(game, params, count):
     both = jax.tree.map(lambda *x: jnp.concatenate(x), params.levels, edited.levels)
     played = play_levels(game, params.replace(levels=both), *eater(game), steps=3000)
     won = played.ret >= QUOTA + 10
+    for seed in range(1, 4 if count == 200 else 1):  # what one search does not win another may
+        lost = jnp.flatnonzero(~won)
+        if not len(lost):
+            break
+        levels = jax.tree.map(lambda x, lost=lost: x[lost], both)
+        again = play_levels(game, params.replace(levels=levels), *eater(game, seed), steps=3000)
+        won = won.at[lost].set(again.ret >= QUOTA + 10)
     assert won[:count].mean() >= 0.99 and won[count:].mean() >= 0.99
     assert played.terminated.all() and (played.length < 6000).all()
     assert (edited.levels.start != params.levels.start).any()
