@@ -1,5 +1,7 @@
 """Snake's recipe of mixed meta-gradients: its statistics by hand, and what its agent sees."""
 
+from typing import Any
+
 import jax.numpy as jnp
 import numpy as np
 
@@ -11,7 +13,7 @@ from metarl.types import Agent, AgentInput
 def test_the_agent_does_not_see_which_moves_are_legal():
     mask = jnp.array([True, False, False, False])
     seen = AgentInput(jnp.zeros(3), jnp.int32(0), jnp.float32(0), jnp.bool_(True), mask)
-    echo = Agent(lambda key: (), tuple, lambda params, carry, inputs: (inputs, carry))
+    echo: Any = Agent(lambda key: (), tuple, lambda params, carry, inputs: (inputs, carry))
     assert unmasked(echo).apply((), (), seen)[0].action_mask is None
     assert echo.apply((), (), seen)[0].action_mask is mask
 
