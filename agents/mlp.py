@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 import jax
 
+from metarl import registry
 from metarl.nets import linear
-from metarl.nets.heads import apply_heads, heads_init
+from metarl.nets.heads import POLICY_HEADS, apply_heads, heads_init
 from metarl.nets.inputs import flat_size, flatten
 from metarl.types import Agent, AgentInput, Environment, Heads, Key, Params
 
@@ -16,26 +17,51 @@ def mlp(
     *,
     hidden: Sequence[int] = (64, 64),
     free_log_std: bool = False,
+    activation: str = "tanh",
+    separate: bool = False,
 ) -> Agent:
     """Builds the agent for one environment's spaces.
 
     Args:
       env: whose observations it reads.
       heads: name -> width, as the update rule declares them.
-      hidden: widths of the tanh layers; `()` makes a linear agent.
+      hidden: widths of the layers; `()` makes a linear agent.
       free_log_std: of continuous actions: one learned spread, whatever is observed.
+      activation: behind every layer, `tanh` or `relu`.
+      separate: the policy's heads have layers of their own, and so has every other head.
+
+    Raises:
+      ValueError: an activation of another name.
     """
     space = env.observation_space
     sizes = (flat_size(space), *hidden)
+    if activation not in linear.ACTIVATIONS:
+        known = sorted(linear.ACTIVATIONS)
+        hint = registry.did_you_mean(activation, known)
+        raise ValueError(f"no activation {activation!r}{hint} known: {', '.join(known)}")
+    torsos = sorted({torso_of(name) for name in heads})
 
     def init(key: Key) -> Params:
         torso_key, head_key = jax.random.split(key)
-        torso = linear.mlp_init(torso_key, sizes)
         last = heads_init(head_key, sizes[-1], heads, free_log_std=free_log_std)
-        return {"torso": torso, "heads": last}
+        if not separate:
+            return {"torso": linear.mlp_init(torso_key, sizes), "heads": last}
+        keys = jax.random.split(torso_key, len(torsos))
+        pairs = zip(torsos, keys, strict=True)
+        return {"torso": {t: linear.mlp_init(k, sizes) for t, k in pairs}, "heads": last}
 
     def apply(params: Params, carry: tuple, inputs: AgentInput) -> tuple[Heads, tuple]:
-        x = linear.mlp(params["torso"], flatten(space, inputs.obs))
-        return apply_heads(params["heads"], x, env.action_space, inputs.action_mask), carry
+        x, act = flatten(space, inputs.obs), linear.ACTIVATIONS[activation]
+        if separate:
+            seen = {t: linear.mlp(params["torso"][t], x, act) for t in torsos}
+            each = {name: seen[torso_of(name)] for name in heads}
+        else:
+            each = dict.fromkeys(heads, linear.mlp(params["torso"], x, act))
+        return apply_heads(params["heads"], each, env.action_space, inputs.action_mask), carry
 
     return Agent(init, tuple, apply)
+
+
+def torso_of(head: str) -> str:
+    """Whose layers a head reads where they are separate."""
+    return "policy" if head in POLICY_HEADS else head

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 
 from metarl.types import Key, Params
 
+ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh}
+
 
 def linear_init(key: Key, n_in: int, n_out: int, scale: float = 2**0.5) -> Params:
     """Orthogonal weights times `scale`, zero bias. The key is consumed."""
