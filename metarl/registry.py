@@ -120,6 +120,7 @@ RULES = {  # modules with `heads(env)`, `hypers(...)` and the rule itself under 
     "a2c": "metarl.rules.a2c",
     "outer_value": "metarl.rules.outer_value",
     "ppo": "metarl.rules.ppo",
+    "q_lambda": "metarl.rules.q_lambda",
     "reinforce": "metarl.rules.reinforce",
     "stac": "metarl.rules.stac",
 }

@@ -2,7 +2,7 @@
 
 As in the two-colours experiments of bootstrapped meta-gradients (Flennerhag et al. 2022,
 https://arxiv.org/abs/2109.04504): the context is the mean reward of each of the last ten rollouts,
-and no derivative passes through it.
+or the reward of each of the last hundred steps, and no derivative passes through it.
 """
 
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ class ContextState(struct.PyTreeNode):
     """The rule's own state, and what the network sees."""
 
     rule: PyTree
-    rewards: jax.Array  # [W] mean reward of the last W rollouts, the newest last; zeros at birth
+    rewards: jax.Array  # [W] mean rewards of rollouts or of steps, newest last; zeros at birth
 
 
 def contextual(
@@ -29,6 +29,7 @@ def contextual(
     *,
     hidden: Sequence[int] = (32,),
     window: int = 10,
+    per_step: bool = False,
     **how: Bijection,
 ) -> UpdateRule:
     """The rule with hyperparameters that a network of its recent rewards chooses at each update.
@@ -41,6 +42,7 @@ def contextual(
       rule: whose eta is a dataclass, as `Hypers` are.
       hidden: widths of the network.
       window: W, how many rollouts it sees.
+      per_step: it sees the last W steps instead, each a mean over the streams.
       **how: entry of eta -> bijection from the network's output.
 
     Raises:
@@ -60,8 +62,9 @@ def contextual(
         return ContextState(rule.init(params), jnp.zeros(window))
 
     def update(eta: Eta, params: Params, state: ContextState, rollout: Rollout, key: Key):
-        reward = jax.lax.stop_gradient(rollout.reward.mean())  # context is data
-        rewards = jnp.append(state.rewards[1:], reward)
+        reward = jax.lax.stop_gradient(rollout.reward)  # [N, T]; context is data
+        new = reward.mean(axis=0) if per_step else reward.mean()[None]
+        rewards = jnp.concatenate([state.rewards, new])[-window:]
         outputs = network(eta, rewards)
         used = {name: b.forward(x) for (name, b), x in zip(how.items(), outputs, strict=True)}
         full = base.replace(**used)

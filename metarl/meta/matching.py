@@ -28,6 +28,21 @@ def kl(agent: Agent, *, reverse: bool = False) -> Matching:
     return match
 
 
+def greedy(agent: Agent) -> Matching:
+    """Mean KL(the target's likeliest action || policy): minus that action's log-probability.
+
+    For an epsilon-greedy agent only epsilon has a derivative here: it grows where the best action
+    is about to change, and shrinks where it is not (Luketina et al. 2022, after bootstrapped
+    meta-gradients).
+    """
+
+    def match(target: Params, params: Params, rollout: Rollout) -> jax.Array:
+        goal, here = (policy(replay(agent, p, rollout)[0]) for p in (target, params))
+        return -jnp.mean(here.log_prob(goal.mode()))
+
+    return match
+
+
 def values(agent: Agent, head: str = "value") -> Matching:
     """Mean squared difference of the predicted values."""
 

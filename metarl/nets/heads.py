@@ -16,7 +16,7 @@ from metarl.nets.linear import linear, linear_init
 from metarl.ops.distributions import masked
 from metarl.types import Heads, Key, Params
 
-_SMALL = ("logits", "mean", "log_std")  # a new policy is nearly uniform
+POLICY_HEADS = ("logits", "mean", "log_std")  # their weights start small: nearly uniform
 
 
 def heads_init(
@@ -24,23 +24,42 @@ def heads_init(
 ) -> Params:
     """Weights per head: scale 0.01 for policies, 1 for the rest. The key is consumed.
 
-    With `free_log_std` the head of that name has a bias alone: the same spread in every state.
+    With `free_log_std` the head of that name has a bias alone: the same spread in every state. The
+    head `epsilon` never has more: it is one number, which starts at 1 and which a rule writes.
     """
     keys = jax.random.split(key, len(heads))
-    scales = [0.01 if name in _SMALL else 1.0 for name in heads]
+    scales = [0.01 if name in POLICY_HEADS else 1.0 for name in heads]
     params = {
         name: linear_init(k, width, size, scale)
         for k, (name, size), scale in zip(keys, heads.items(), scales, strict=True)
     }
     if free_log_std and "log_std" in params:
         del params["log_std"]["w"]
+    if "epsilon" in params:
+        params["epsilon"] = {"b": jnp.ones(heads["epsilon"])}
     return params
 
 
-def apply_heads(params: Params, x: jax.Array, actions: Space, mask: jax.Array | None) -> Heads:
-    """[width] -> {name: [size]}; illegal actions get no probability."""
+def with_epsilon(params: Params, epsilon: jax.Array) -> Params:
+    """An agent's params with another probability of exploring, a number.
+
+    Raises:
+      ValueError: the agent has no head of that name.
+    """
+    if "epsilon" not in params["heads"]:
+        raise ValueError(f"no head 'epsilon' among {sorted(params['heads'])}; declare it in heads")
+    old = params["heads"]["epsilon"]["b"]
+    head = {"b": jnp.broadcast_to(epsilon, old.shape).astype(old.dtype)}
+    return {**params, "heads": {**params["heads"], "epsilon": head}}
+
+
+def apply_heads(
+    params: Params, x: jax.Array | Mapping[str, jax.Array], actions: Space, mask: jax.Array | None
+) -> Heads:
+    """[width], or one for each head, -> {name: [size]}; illegal actions get no probability."""
+    each = x if isinstance(x, Mapping) else dict.fromkeys(params, x)
     heads = {
-        name: linear(layer, x) if "w" in layer else jnp.asarray(layer["b"])
+        name: linear(layer, each[name]) if "w" in layer else jnp.asarray(layer["b"])
         for name, layer in params.items()
     }
     return masked(in_units_of(actions, heads), mask)

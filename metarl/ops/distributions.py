@@ -1,6 +1,7 @@
 """Policies as distributions over actions, built from an agent's heads.
 
-A discrete policy is the head `logits` [A]; a continuous one the heads `mean` and `log_std` [D].
+A discrete policy is the head `logits` [A], or the heads `q` [A] and `epsilon` [1]; a continuous one
+the heads `mean` and `log_std` [D].
 """
 
 from collections.abc import Mapping
@@ -27,12 +28,7 @@ class Categorical(struct.PyTreeNode):
 
         An action of probability zero is never drawn. The key is consumed.
         """
-        cumulative = jnp.cumsum(jnp.exp(self._log_probs()), axis=-1)
-        shape = cumulative.shape[:-1]
-        words = keys.words(key, 1)[0] if not shape else jax.random.bits(key, shape)
-        uniform = (words >> 8).astype(jnp.float32) / 2**24
-        below = cumulative <= (uniform * cumulative[..., -1])[..., None]
-        return jnp.sum(below, axis=-1, dtype=jnp.int32)
+        return drawn(key, jnp.exp(self._log_probs()))
 
     def log_prob(self, action: jax.Array) -> jax.Array:
         """[...], of `action` [...] int32."""
@@ -54,6 +50,47 @@ class Categorical(struct.PyTreeNode):
 
     def _log_probs(self) -> jax.Array:
         return jax.nn.log_softmax(self.logits)
+
+
+class EpsilonGreedy(struct.PyTreeNode):
+    """The best of `A` actions, or with probability `epsilon` any legal one, the best among them.
+
+    Nothing but `epsilon` has a derivative: which action is best does not change smoothly.
+    """
+
+    q: jax.Array  # [..., A] values; an illegal action's is `MASKED`
+    epsilon: jax.Array  # [..., 1] from 0 to 1
+
+    @property
+    def probs(self) -> jax.Array:
+        """[..., A]; the first of equally good actions is the best."""
+        legal = (self.q > MASKED / 2).astype(self.epsilon.dtype)
+        best = jax.nn.one_hot(self.mode(), self.q.shape[-1], dtype=self.epsilon.dtype)
+        any_of_them = legal / jnp.sum(legal, axis=-1, keepdims=True)
+        return (1 - self.epsilon) * best + self.epsilon * any_of_them
+
+    def sample(self, key: Key) -> jax.Array:
+        """[...] int32, as `Categorical` does it. The key is consumed."""
+        return drawn(key, self.probs)
+
+    def log_prob(self, action: jax.Array) -> jax.Array:
+        """[...], of `action` [...] int32."""
+        return jnp.log(jnp.take_along_axis(self.probs, action[..., None], axis=-1)[..., 0])
+
+    def entropy(self) -> jax.Array:
+        """[...] nats."""
+        probs = self.probs
+        return -jnp.sum(probs * jnp.log(jnp.where(probs > 0, probs, 1)), axis=-1)
+
+    def kl(self, other: "EpsilonGreedy") -> jax.Array:
+        """KL(self || other), [...] nats; infinite where only the other never explores."""
+        mine = self.probs  # where it is zero, neither the value nor the derivative counts
+        logs = [jnp.log(jnp.where(mine > 0, probs, 1)) for probs in (mine, other.probs)]
+        return jnp.sum(mine * (logs[0] - logs[1]), axis=-1)
+
+    def mode(self) -> jax.Array:
+        """The best action, [...] int32."""
+        return jnp.argmax(self.q, axis=-1).astype(jnp.int32)
 
 
 class Gaussian(struct.PyTreeNode):
@@ -87,10 +124,22 @@ class Gaussian(struct.PyTreeNode):
         return self.mean
 
 
-def policy(heads: Mapping[str, Any]) -> Categorical | Gaussian:
+def drawn(key: Key, probs: jax.Array) -> jax.Array:
+    """[...] int32, a number of [..., A] that need not sum to one. The key is consumed."""
+    cumulative = jnp.cumsum(probs, axis=-1)
+    shape = cumulative.shape[:-1]
+    words = keys.words(key, 1)[0] if not shape else jax.random.bits(key, shape)
+    uniform = (words >> 8).astype(jnp.float32) / 2**24
+    below = cumulative <= (uniform * cumulative[..., -1])[..., None]
+    return jnp.sum(below, axis=-1, dtype=jnp.int32)
+
+
+def policy(heads: Mapping[str, Any]) -> Categorical | EpsilonGreedy | Gaussian:
     """The distribution that an agent's heads describe."""
     if "logits" in heads:
         return Categorical(heads["logits"])
+    if "q" in heads:
+        return EpsilonGreedy(heads["q"], heads["epsilon"])
     return Gaussian(heads["mean"], heads["log_std"])
 
 
@@ -109,6 +158,7 @@ def policy_heads(space: Space) -> dict[str, int]:
 
 def masked(heads: Heads, mask: jax.Array | None) -> Heads:
     """Gives illegal actions no probability; `mask` [A] is true where an action is legal."""
-    if mask is None or "logits" not in heads:
+    if mask is None:
         return heads
-    return {**heads, "logits": jnp.where(mask, heads["logits"], MASKED)}
+    names = [name for name in ("logits", "q") if name in heads]
+    return {**heads, **{name: jnp.where(mask, heads[name], MASKED) for name in names}}

@@ -28,7 +28,7 @@ def gae(
       value: [T], V of the observation acted on.
       next_value: [T], V of the true successor, before any reset.
       discount: one-step discount, a number or [T].
-      lambda_: decay of the trace.
+      lambda_: decay of the trace, a number or [T].
 
     Returns:
       [T] advantages; add `value` for the targets of a value function, which are lambda-returns.
