@@ -20,6 +20,8 @@ TINY = {  # recipe -> settings with which it takes seconds; one line a recipe
     " test_tasks=2 test_rates=0.1",
     "mrp_state_gamma": "seeds=1 updates=200 batch=2",
     "outer_value": "seeds=2 normalised=10 plain=0 exact=0 num_envs=4",
+    "bmg_epsilon": "seeds=1 steps=40 row=20 hidden=4 meta_hidden=4 window=5",
+    "bmg_two_colours": "seeds=1 steps=64 row=32 hidden=4 length=2",
     "snake_mixing": "seeds=1 stages=8,16 replicas=3 updates=2 num_envs=2 length=2",
     "truncation_bias": "seeds=1 updates=10 windows=1,5 size=3 net_updates=4 net_windows=1,2 width=4"
     " layers=1 examples=8",

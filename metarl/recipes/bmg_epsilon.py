@@ -1,0 +1,215 @@
+"""Exploration of an epsilon-greedy Q(lambda) agent, learned by bootstrapping (Flennerhag 2022)."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import metarl
+from metarl.agents.mlp import mlp
+from metarl.inner import birth
+from metarl.meta.bijections import sigmoid
+from metarl.meta.bmg import bmg
+from metarl.meta.common import meta_adam
+from metarl.meta.context import contextual
+from metarl.meta.matching import greedy
+from metarl.meta.tune import tune
+from metarl.ops.statistics import mean_interval
+from metarl.recipes import streams
+from metarl.recipes.common import Arm, Bar, Claim, Line, Outcome, Panel, Results, interval, told
+from metarl.rollout import none, vectorize
+from metarl.rules import q_lambda
+from metarl.types import Agent, Params, PyTree, Rollout, UpdateRule
+
+PAPER = (
+    "Bootstrapped meta-learning (Flennerhag et al. 2022, https://arxiv.org/abs/2109.04504), with "
+    "the figures of Luketina et al. 2022"
+)
+CLAIM = "BMG learns when to explore, without differentiating the update, and beats fixed epsilons"
+EPSILON = "tuned/epsilon"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A smaller grid that flips more often than the paper's; the same budget for every arm."""
+
+    seeds: int = 8
+    steps: int = 900_000  # of each seed's only environment
+    size: int = 3
+    flip_period: int = 30_000
+    hidden: int = 64  # both layers
+    fixed: tuple[float, ...] = (0.3, 0.1, 0.03, 0.01)
+    bootstrap: tuple[int, ...] = (9, 5)  # L
+    context: tuple[bool, ...] = (True, False)  # whether rewards are seen, with the first L
+    length: int = 4  # the paper updates at every step
+    learning_rate: float = 1e-3
+    lambda_: float = 0.9
+    meta_learning_rate: float = 1e-3
+    meta_hidden: int = 128  # both layers
+    window: int = 100  # rewards that are seen
+    start: float = 0.5  # epsilon before anything is learned
+    row: int = 2_500  # steps between two points of the record
+
+
+QUICK = Settings(seeds=4, steps=300_000, fixed=(0.1,), bootstrap=(9,))
+LONG = Settings(
+    seeds=10, steps=10_000_000, size=5, flip_period=100_000, hidden=256, learning_rate=3e-4,
+    row=10_000,
+)  # fmt: skip
+
+
+class Parts(NamedTuple):
+    """What all arms share."""
+
+    agent: Agent
+    rule: Callable[[float], UpdateRule]  # from an epsilon
+    venv: Any
+    env_params: Any
+
+
+def arms(settings: Settings) -> list[Arm]:
+    """Fixed epsilons, and epsilons learned as one number or from the last rewards."""
+    parts = _parts(settings)
+    fixed = [_fixed(parts, settings, epsilon) for epsilon in settings.fixed]
+    learned = [(length, True) for length in settings.bootstrap]
+    learned[:1] = [(settings.bootstrap[0], seen) for seen in settings.context]
+    return fixed + [_learned(parts, settings, *spec) for spec in learned]
+
+
+def _parts(settings: Settings) -> Parts:
+    env = metarl.make("TwoColours-v0", size=settings.size)
+    heads = q_lambda.heads(env)
+    agent = mlp(env, heads, hidden=(settings.hidden, settings.hidden), activation="relu")
+    optimizer = optax.adam(settings.learning_rate, eps=1e-4, eps_root=1e-12)
+
+    def rule(epsilon: float) -> UpdateRule:
+        eta = q_lambda.hypers(0.99, settings.lambda_, epsilon, learning_rate=1.0)
+        return streams.rewarded(q_lambda.q_lambda(agent, heads, optimizer=optimizer, eta=eta))
+
+    env_params = env.default_params().replace(flip_period=jnp.int32(settings.flip_period))
+    return Parts(agent, rule, vectorize(env, 1, none), env_params)  # there is no end to reset at
+
+
+def _arm(parts: Parts, settings: Settings, name: str, meta: Any, rule: UpdateRule, updates: int):
+    born = partial(birth, parts.agent, rule, parts.venv, parts.env_params)
+    sizes = {"seeds": settings.seeds, "steps": settings.steps, "row": settings.row}
+    return streams.arm(name, meta, born, per_update=updates * settings.length, **sizes)
+
+
+def _fixed(parts: Parts, settings: Settings, epsilon: float) -> Arm:
+    rule = parts.rule(epsilon)
+    updates = max(1, min(settings.row, settings.steps) // settings.length)
+    meta = streams.constant(parts.agent, rule, parts.venv, updates=updates, length=settings.length)
+    return _arm(parts, settings, fixed_name(epsilon), meta, rule, updates)
+
+
+def _learned(parts: Parts, settings: Settings, bootstrap: int, seen: bool) -> Arm:
+    """One update, then L - 1 more; the target is greedy, and the learner goes on from there."""
+    rule = parts.rule(settings.start)
+    if seen:
+        sizes: Any = {"hidden": (settings.meta_hidden,) * 2, "window": settings.window}
+        rule = contextual(rule, per_step=True, epsilon=sigmoid(), **sizes)
+    else:
+        rule = tune(rule, epsilon=sigmoid())
+    meta = bmg(
+        parts.agent, rule, parts.venv, greedy(parts.agent), no_step,
+        meta_adam(settings.meta_learning_rate, eps=1e-4),
+        updates=1, bootstrap=bootstrap, length=settings.length, gradient="unrolled",
+    )  # fmt: skip
+    return _arm(parts, settings, learned_name(bootstrap, seen), meta, rule, bootstrap)
+
+
+def no_step(params: Params, rule_state: PyTree, rollout: Rollout) -> Params:
+    """The target's last step: none, its values are those of the learner L - 1 updates later."""
+    del rule_state, rollout
+    return params
+
+
+def fixed_name(epsilon: float) -> str:
+    """Of an agent with that epsilon."""
+    return f"epsilon {epsilon:g}"
+
+
+def learned_name(bootstrap: int, seen: bool = True) -> str:
+    """Of an agent whose epsilon is learned."""
+    return f"BMG L={bootstrap}" + ("" if seen else ", no context")
+
+
+def conclude(settings: Settings, results: Results) -> Outcome:
+    """Total rewards, epsilons, and whether learning epsilon did better than fixing it."""
+    totals = {name: streams.total_reward(results, name, settings.steps) for name in results}
+    numbers = {name: _numbers(results[name], total) for name, total in totals.items()}
+    notes = (
+        "The rule is Watkins's Q(lambda) on rollouts of a few steps, where the paper's updates "
+        "at every step; L counts such updates. Rewards are not normalised: they lie in [-1, 1]. "
+        "Published figures are totals of 10 million steps on the larger grid.",
+        "The best fixed epsilon is chosen after the fact, on the same seeds.",
+        "A claim of a difference holds where the 95 % interval of the difference over seeds "
+        "leaves out zero.",
+    )
+    return Outcome(
+        [*_claims(settings, results, totals)], _panels(settings, results, totals), numbers, notes
+    )
+
+
+def _numbers(found: Mapping[str, np.ndarray], total: np.ndarray) -> dict[str, Any]:
+    told = {
+        "total reward / 1000": interval(total),
+        "reward of a step, last third": interval(streams.last_third(found["reward"])),
+    }
+    if EPSILON in found:
+        told["epsilon, last third"] = interval(streams.last_third(found[EPSILON]))
+    return told
+
+
+def _claims(settings: Settings, results: Results, totals: Mapping[str, np.ndarray]):
+    """Against the best fixed epsilon, with and without context, and whether it reacts to flips."""
+    best = max(map(fixed_name, settings.fixed), key=lambda name: totals[name].mean())
+    seeing, blind = (learned_name(settings.bootstrap[0], seen) for seen in (True, False))
+    pairs = (
+        (
+            seeing,
+            best,
+            "BMG with context beats the best fixed epsilon",
+            "1.93 against 0.58 million",
+        ),
+        (
+            blind,
+            best,
+            "BMG without context beats the best fixed epsilon",
+            "1.78 against 0.58 million",
+        ),
+        (seeing, blind, "context helps", "1.93 against 1.78 million"),
+    )
+    for first, second, text, published in pairs:
+        if first in results and second in results:
+            yield streams.compared(totals, first, second, text, published)
+    if seeing in results:
+        _, epsilon = streams.since_flip(
+            results[seeing][EPSILON], settings.steps, settings.flip_period
+        )
+        jump = epsilon.max(axis=1) / epsilon[:, -1]
+        measured = f"its highest after a flip is {told(jump)} times that before the next flip"
+        held = bool(mean_interval(jump)[1] > 1.1)
+        yield Claim("with context epsilon grows after a flip", "in a figure", measured, held)
+
+
+def _panels(settings: Settings, results: Results, totals: Mapping[str, np.ndarray]) -> list[Panel]:
+    period, steps = settings.flip_period, settings.steps
+    reward, epsilon, jump = [], [], []
+    for name, found in results.items():
+        reward.append(Line(name, *streams.by_period(found["reward"], steps, period)))
+        if EPSILON in found:
+            epsilon.append(Line(name, *streams.by_period(found[EPSILON], steps, period)))
+            jump.append(Line(name, *streams.since_flip(found[EPSILON], steps, period)))
+    bars = [Bar(name, *mean_interval(total)) for name, total in totals.items()]
+    return [
+        Panel("reward of a step, by period", "steps", "mean reward", reward),
+        Panel("epsilon, by period", "steps", "epsilon", epsilon),
+        Panel("epsilon after a flip, second half", "steps since", "epsilon", jump),
+        Panel("total reward", ylabel="thousands", bars=bars),
+    ]
