@@ -140,11 +140,11 @@ OBJECTIVES = {  # functions of an agent, whose keywords are the settings of `--o
 }
 
 RECIPES = {  # see metarl.recipes.common
+    "bmg_epsilon": "metarl.recipes.bmg_epsilon",
+    "bmg_two_colours": "metarl.recipes.bmg_two_colours",
     "estimator_bias": "metarl.recipes.estimator_bias",
     "maml_navigation": "metarl.recipes.maml_navigation",
     "mrp_state_gamma": "metarl.recipes.mrp_state_gamma",
-    "bmg_epsilon": "metarl.recipes.bmg_epsilon",
-    "bmg_two_colours": "metarl.recipes.bmg_two_colours",
     "outer_value": "metarl.recipes.outer_value",
     "snake_mixing": "metarl.recipes.snake_mixing",
     "truncation_bias": "metarl.recipes.truncation_bias",

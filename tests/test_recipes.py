@@ -15,13 +15,13 @@ from metarl.reproduce import reproduce, settings_of
 pytestmark = pytest.mark.usefixtures("compile_once")
 
 TINY = {  # recipe -> settings with which it takes seconds; one line a recipe
+    "bmg_epsilon": "seeds=1 steps=40 row=20 hidden=4 meta_hidden=4 window=5",
+    "bmg_two_colours": "seeds=1 steps=64 row=32 hidden=4 length=2",
     "estimator_bias": "seeds=1 horizon=1 long_horizon=1 sizes=1 step_sizes=0.1,0.3",
     "maml_navigation": "seeds=1 meta_updates=1 tests=1 tasks=2 trajectories=2 horizon=3 hidden=4"
     " test_tasks=2 test_rates=0.1",
     "mrp_state_gamma": "seeds=1 updates=200 batch=2",
     "outer_value": "seeds=2 normalised=10 plain=0 exact=0 num_envs=4",
-    "bmg_epsilon": "seeds=1 steps=40 row=20 hidden=4 meta_hidden=4 window=5",
-    "bmg_two_colours": "seeds=1 steps=64 row=32 hidden=4 length=2",
     "snake_mixing": "seeds=1 stages=8,16 replicas=3 updates=2 num_envs=2 length=2",
     "truncation_bias": "seeds=1 updates=10 windows=1,5 size=3 net_updates=4 net_windows=1,2 width=4"
     " layers=1 examples=8",
