@@ -28,3 +28,14 @@ def test_readme_shows_the_example_as_it_is():
     code = source.split("# [corridor]\n")[1].split("# [end]")[0].strip()
     assert code in (ROOT / "README.md").read_text()
     assert len([line for line in code.splitlines() if line.strip()]) <= 30
+
+
+def test_a_rule_of_ones_own_is_tuned_by_both_outer_loops(tmp_path, capsys):
+    example = runpy.run_path(str(ROOT / "examples" / "tune_own_rule.py"))
+    example["main"](str(tmp_path / "schedules.png"), updates=20)
+    assert (tmp_path / "schedules.png").stat().st_size > 10_000
+    told = re.findall(r"'tuned/discount': '([\d.]+)'", capsys.readouterr().out)
+    assert len(told) == 2 and all(0.5 < float(x) < 1 and float(x) != 0.7 for x in told)
+    source = (ROOT / "examples" / "tune_own_rule.py").read_text()
+    code = source.split("# [rule]\n")[1].split("# [end]")[0]
+    assert len([line for line in code.splitlines() if line.strip()]) <= 45

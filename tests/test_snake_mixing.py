@@ -13,8 +13,10 @@ from metarl.types import Agent, AgentInput
 def test_the_agent_does_not_see_which_moves_are_legal():
     mask = jnp.array([True, False, False, False])
     seen = AgentInput(jnp.zeros(3), jnp.int32(0), jnp.float32(0), jnp.bool_(True), mask)
-    echo: Any = Agent(lambda key: (), tuple, lambda params, carry, inputs: (inputs, carry))
-    assert unmasked(echo).apply((), (), seen)[0].action_mask is None
+    repeat: Any = lambda params, carry, inputs: (inputs, carry)  # noqa: E731
+    echo: Any = Agent(lambda key: (), tuple, repeat)
+    told: Any = unmasked(echo).apply((), (), seen)[0]
+    assert told.action_mask is None
     assert echo.apply((), (), seen)[0].action_mask is mask
 
 
