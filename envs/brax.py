@@ -12,11 +12,13 @@ work), which is imported when an environment is first used. What differs from `b
 
 import contextlib
 import importlib.util
+import inspect
 import io
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from types import SimpleNamespace
 from typing import Any
 
 import jax
@@ -189,7 +191,17 @@ def load(name: str, backend: str = "generalized") -> Any:
     with jax.ensure_compile_time_eval(), _quietly():
         from brax import envs
 
+        _mend_fluid()
         return envs.get_environment(name, **({} if name == "fast" else {"backend": backend}))
+
+
+def _mend_fluid() -> None:
+    """Lets swimmer, which alone swims, run: Brax 0.14 calls `jnp.clip` in a way JAX has dropped."""
+    from brax import fluid
+
+    if "a_min" not in inspect.signature(jnp.clip).parameters:
+        clip = lambda x, a_min: jnp.clip(x, a_min)  # noqa: E731
+        fluid.jp = SimpleNamespace(**{**vars(jnp), "clip": clip})
 
 
 @contextlib.contextmanager

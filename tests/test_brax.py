@@ -231,3 +231,12 @@ def test_ppo_balances_the_pendulum():
     learner, _ = jax.jit(partial(life, updates=150, length=64))(jax.random.key(0))
     play = partial(evaluate, agent, env, learner.params, params, episodes=32, greedy=True)
     assert play(jax.random.key(5), max_steps=1001).ret.mean() > 900
+
+
+def test_swimmer_can_be_traced_with_this_jax():
+    """Of all of Brax it alone moves through a fluid, whose forces call JAX in an old way."""
+    env = metarl.make("brax/swimmer")
+    key, params = jax.random.key(0), env.default_params()
+    state, _ = jax.eval_shape(env.reset, key, params)
+    _, ts = jax.eval_shape(env.step, key, state, jnp.zeros(2), params)
+    assert ts.obs.shape == (8,)
