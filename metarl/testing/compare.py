@@ -36,13 +36,24 @@ def differences(a: PyTree, b: PyTree) -> Iterator[str]:
 
 
 def unequal(a: PyTree, b: PyTree) -> Iterator[str]:
-    """The first leaf whose values differ by more than rounding, as ` at .path`."""
+    """The first leaf whose values differ by more than rounding, as ` at .path`.
+
+    Small numbers of a leaf may carry the rounding of its large ones, as after a matrix product.
+    """
     for (path, x), (_, y) in zip(leaves(a), leaves(b), strict=True):
         if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             x, y = jax.random.key_data(x), jax.random.key_data(y)
-        if not np.allclose(x, y, rtol=1e-4, atol=1e-5, equal_nan=True):
+        if not np.allclose(x, y, rtol=1e-4, atol=1e-5 * _scale(y), equal_nan=True):
             yield _at(path)
             return
+
+
+def _scale(x: Any) -> float:
+    """The largest finite size of a number of a leaf, at least 1; of whole numbers 1."""
+    x = np.asarray(x)
+    if not np.issubdtype(x.dtype, np.floating):
+        return 1.0
+    return float(np.max(np.abs(x), initial=1.0, where=np.isfinite(x)))
 
 
 def _at(path: str) -> str:
