@@ -1,9 +1,8 @@
 """Exploration of an epsilon-greedy Q(lambda) agent, learned by bootstrapping (Flennerhag 2022)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +10,6 @@ import optax
 
 import metarl
 from metarl.agents.mlp import mlp
-from metarl.inner import birth
 from metarl.meta.bijections import sigmoid
 from metarl.meta.bmg import bmg
 from metarl.meta.common import meta_adam
@@ -21,9 +19,10 @@ from metarl.meta.tune import tune
 from metarl.ops.statistics import mean_interval
 from metarl.recipes import streams
 from metarl.recipes.common import Arm, Bar, Claim, Line, Outcome, Panel, Results, interval, told
+from metarl.recipes.streams import Parts, fixed_arm, learned_arm
 from metarl.rollout import none, vectorize
 from metarl.rules import q_lambda
-from metarl.types import Agent, Params, PyTree, Rollout, UpdateRule
+from metarl.types import Params, PyTree, Rollout, UpdateRule
 
 PAPER = (
     "Bootstrapped meta-learning (Flennerhag et al. 2022, https://arxiv.org/abs/2109.04504), with "
@@ -62,19 +61,10 @@ LONG = Settings(
 )  # fmt: skip
 
 
-class Parts(NamedTuple):
-    """What all arms share."""
-
-    agent: Agent
-    rule: Callable[[float], UpdateRule]  # from an epsilon
-    venv: Any
-    env_params: Any
-
-
 def arms(settings: Settings) -> list[Arm]:
     """Fixed epsilons, and epsilons learned as one number or from the last rewards."""
     parts = _parts(settings)
-    fixed = [_fixed(parts, settings, epsilon) for epsilon in settings.fixed]
+    fixed = [fixed_arm(parts, settings, fixed_name(epsilon), epsilon) for epsilon in settings.fixed]
     learned = [(length, True) for length in settings.bootstrap]
     learned[:1] = [(settings.bootstrap[0], seen) for seen in settings.context]
     return fixed + [_learned(parts, settings, *spec) for spec in learned]
@@ -94,19 +84,6 @@ def _parts(settings: Settings) -> Parts:
     return Parts(agent, rule, vectorize(env, 1, none), env_params)  # there is no end to reset at
 
 
-def _arm(parts: Parts, settings: Settings, name: str, meta: Any, rule: UpdateRule, updates: int):
-    born = partial(birth, parts.agent, rule, parts.venv, parts.env_params)
-    sizes = {"seeds": settings.seeds, "steps": settings.steps, "row": settings.row}
-    return streams.arm(name, meta, born, per_update=updates * settings.length, **sizes)
-
-
-def _fixed(parts: Parts, settings: Settings, epsilon: float) -> Arm:
-    rule = parts.rule(epsilon)
-    updates = max(1, min(settings.row, settings.steps) // settings.length)
-    meta = streams.constant(parts.agent, rule, parts.venv, updates=updates, length=settings.length)
-    return _arm(parts, settings, fixed_name(epsilon), meta, rule, updates)
-
-
 def _learned(parts: Parts, settings: Settings, bootstrap: int, seen: bool) -> Arm:
     """One update, then L - 1 more; the target is greedy, and the learner goes on from there."""
     rule = parts.rule(settings.start)
@@ -120,7 +97,7 @@ def _learned(parts: Parts, settings: Settings, bootstrap: int, seen: bool) -> Ar
         meta_adam(settings.meta_learning_rate, eps=1e-4),
         updates=1, bootstrap=bootstrap, length=settings.length, gradient="unrolled",
     )  # fmt: skip
-    return _arm(parts, settings, learned_name(bootstrap, seen), meta, rule, bootstrap)
+    return learned_arm(parts, settings, learned_name(bootstrap, seen), meta, rule, bootstrap)
 
 
 def no_step(params: Params, rule_state: PyTree, rollout: Rollout) -> Params:

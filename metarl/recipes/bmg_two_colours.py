@@ -1,9 +1,8 @@
 """Meta-gradients and bootstrapped ones of an entropy weight on two colours (Flennerhag 2022)."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +10,6 @@ import optax
 
 import metarl
 from metarl.agents.mlp import mlp
-from metarl.inner import birth
 from metarl.meta.bijections import sigmoid
 from metarl.meta.bmg import bmg, objective_step
 from metarl.meta.common import meta_adam
@@ -23,9 +21,10 @@ from metarl.meta.tune import tune
 from metarl.ops.statistics import mean_interval
 from metarl.recipes import streams
 from metarl.recipes.common import Arm, Bar, Claim, Line, Outcome, Panel, Results, interval, told
+from metarl.recipes.streams import Parts, fixed_arm, learned_arm
 from metarl.rollout import none, vectorize
 from metarl.rules import a2c
-from metarl.types import Agent, UpdateRule
+from metarl.types import UpdateRule
 
 PAPER = "Bootstrapped meta-learning (Flennerhag et al. 2022, https://arxiv.org/abs/2109.04504)"
 CLAIM = "BMG tunes the entropy weight of an actor-critic better than meta-gradients do"
@@ -60,19 +59,10 @@ QUICK = Settings(
 LONG = Settings(seeds=10, steps=10_000_000, size=5, flip_period=100_000, hidden=256, row=10_000)
 
 
-class Parts(NamedTuple):
-    """What all arms share."""
-
-    agent: Agent
-    rule: Callable[[float], UpdateRule]  # from an entropy weight
-    venv: Any
-    env_params: Any
-
-
 def arms(settings: Settings) -> list[Arm]:
     """Fixed entropy weights; meta-gradients of K updates and outer weights; BMG of K and L."""
     parts = _parts(settings)
-    found = [_fixed(parts, settings, weight) for weight in settings.fixed]
+    found = [fixed_arm(parts, settings, fixed_name(weight), weight) for weight in settings.fixed]
     for pair in settings.bmg:
         found += [_bmg(parts, settings, *pair, seen) for seen in _contexts(settings, pair)]
     for spec in settings.metagrad:
@@ -103,19 +93,6 @@ def _parts(settings: Settings) -> Parts:
     return Parts(agent, rule, vectorize(env, 1, none), env_params)  # there is no end to reset at
 
 
-def _arm(parts: Parts, settings: Settings, name: str, meta: Any, rule: UpdateRule, updates: int):
-    born = partial(birth, parts.agent, rule, parts.venv, parts.env_params)
-    sizes = {"seeds": settings.seeds, "steps": settings.steps, "row": settings.row}
-    return streams.arm(name, meta, born, per_update=updates * settings.length, **sizes)
-
-
-def _fixed(parts: Parts, settings: Settings, weight: float) -> Arm:
-    rule = parts.rule(weight)
-    updates = max(1, min(settings.row, settings.steps) // settings.length)
-    meta = streams.constant(parts.agent, rule, parts.venv, updates=updates, length=settings.length)
-    return _arm(parts, settings, fixed_name(weight), meta, rule, updates)
-
-
 def _tuned(parts: Parts, settings: Settings, seen: bool) -> UpdateRule:
     """The rule whose entropy weight is learned: a network of rewards, or one number."""
     rule = parts.rule(settings.start)
@@ -130,7 +107,7 @@ def _metagrad(parts: Parts, settings: Settings, updates: int, weight: float, see
         parts.agent, rule, parts.venv, objective, optimizer,
         weights=last(updates), length=settings.length, gradient="unrolled",
     )  # fmt: skip
-    return _arm(parts, settings, metagrad_name(updates, weight, seen), meta, rule, updates)
+    return learned_arm(parts, settings, metagrad_name(updates, weight, seen), meta, rule, updates)
 
 
 def _bmg(parts: Parts, settings: Settings, updates: int, bootstrap: int, seen: bool) -> Arm:
@@ -143,7 +120,7 @@ def _bmg(parts: Parts, settings: Settings, updates: int, bootstrap: int, seen: b
         updates=updates, bootstrap=bootstrap, length=settings.length, gradient="unrolled",
     )  # fmt: skip
     name = bmg_name(updates, bootstrap, seen)
-    return _arm(parts, settings, name, meta, rule, updates + bootstrap - 1)
+    return learned_arm(parts, settings, name, meta, rule, updates + bootstrap - 1)
 
 
 def fixed_name(weight: float) -> str:

@@ -2,15 +2,14 @@
 
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from metarl.inner import live
-from metarl.meta.metagrad import summary
+from metarl.inner import birth
 from metarl.ops.statistics import mean_interval
+from metarl.recipes.arms import fixed
 from metarl.recipes.common import Arm, Claim, Results, told
 from metarl.rollout import VectorEnv
 from metarl.types import Agent, Key, Learner, MetaLearner, Metrics, PyTree, UpdateRule
@@ -28,18 +27,30 @@ def rewarded(rule: UpdateRule) -> UpdateRule:
     return rule._replace(update=update)
 
 
-def constant(
-    agent: Agent, rule: UpdateRule, venv: VectorEnv, *, updates: int, length: int
-) -> MetaLearner:
-    """An outer loop that leaves eta as it is: the learners make `updates` updates."""
+class Parts(NamedTuple):
+    """What all arms of a recipe share."""
 
-    def update(eta: PyTree, learners: Learner, key: Key):
-        go = partial(live, agent, rule, venv, updates=updates, length=length)
-        keys = jax.random.split(key, learners.age.shape[0])
-        learners, metrics = jax.vmap(go, in_axes=(None, 0, 0))(eta, learners, keys)
-        return eta, learners, jax.tree.map(jnp.mean, jax.vmap(summary)(metrics))
+    agent: Agent
+    rule: Callable[[float], UpdateRule]  # from the number that is fixed, or where learning starts
+    venv: VectorEnv
+    env_params: PyTree
 
-    return MetaLearner(lambda key, learners: rule.init_eta(key), update)
+
+def learned_arm(
+    parts: Parts, settings: Any, name: str, meta: MetaLearner, rule: UpdateRule, updates: int
+) -> Arm:
+    """An arm of an outer loop whose every turn makes `updates` updates of `settings.length`."""
+    born = partial(birth, parts.agent, rule, parts.venv, parts.env_params)
+    sizes = {"seeds": settings.seeds, "steps": settings.steps, "row": settings.row}
+    return arm(name, meta, born, per_update=updates * settings.length, **sizes)
+
+
+def fixed_arm(parts: Parts, settings: Any, name: str, value: float) -> Arm:
+    """An arm whose number stays as it is; a turn is a row of metrics."""
+    rule = parts.rule(value)
+    updates = max(1, min(settings.row, settings.steps) // settings.length)
+    meta = fixed(parts.agent, rule, parts.venv, updates=updates, length=settings.length)
+    return learned_arm(parts, settings, name, meta, rule, updates)
 
 
 def arm(
