@@ -3,7 +3,8 @@
     python benchmarks/bmg.py --out benchmarks/results/bmg.jsonl
 
 Prints JSON lines: compile seconds, environment steps of all seeds together per CPU-second and per
-second of wall time (medians over alternating runs) of both, and their ratios.
+second of wall time (medians over alternating runs) of both, and their ratios. `products` is the
+actor-critic without all that is no matrix product: no programme of these shapes is faster.
 """
 
 import argparse
@@ -68,6 +69,11 @@ def measure(config: plain_bmg.Config, args: argparse.Namespace) -> list[dict[str
         )
         runs[f"plain {kind}"] = partial(_go, executable, key)
         steps |= {f"metarl {kind}": done, f"plain {kind}": done}
+    count = rounds(config, "ac", args.steps)
+    keys = jax.random.split(jax.random.key(0), args.seeds)
+    executable, costs["products"] = compiled(jax.vmap(plain_bmg.products(config, count)), keys)
+    runs["products"] = partial(_go, executable, keys)
+    steps["products"] = args.seeds * count * config.length
     times = in_turns(runs, steps, args.repeats)
     rows = {name: {"name": name, **costs[name], **times[name]} for name in runs}
     versus = [

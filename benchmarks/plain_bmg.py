@@ -195,3 +195,40 @@ def make_train(config: Config, kind: str, rounds: int) -> Any:
         return loop[2], rewards
 
     return train
+
+
+def products(config: Config, rounds: int) -> Any:
+    """`run(key) -> numbers`: the matrix products of the plain actor-critic, and nothing else.
+
+    They cannot be left out: each takes its first factor from the product before it. A round is one
+    update: `length` passes of the policy over one observation, then one pass of both networks over
+    all of them and what reverse mode multiplies for it.
+    """
+    inputs = 6 * config.size
+
+    def run(key: jax.Array) -> jax.Array:
+        life = born(config, key)
+        rows = jax.random.normal(key, (config.length + 1, inputs))
+
+        def net(layers: Any, x: jax.Array) -> jax.Array:
+            return x @ layers[0]["w"] @ layers[1]["w"] @ layers[2]["w"]
+
+        def turn(x: jax.Array, _: None):
+            def step(row: jax.Array, _: None):
+                return row + net(life.params["policy"], row)[0] * 1e-9, None
+
+            row, _ = jax.lax.scan(step, x[0], None, length=config.length)
+            total = jnp.float32(0)
+            for layers in life.params.values():
+                first = (x + row) @ layers[0]["w"]
+                second = first @ layers[1]["w"]
+                out = second @ layers[2]["w"]
+                back = out @ layers[2]["w"].T
+                back_first = back @ layers[1]["w"].T
+                grads = (x.T @ back_first, first.T @ back, second.T @ out)
+                total += sum(g[-1, -1] for g in grads)
+            return x + total * 1e-9, None
+
+        return jax.lax.scan(turn, rows, None, length=rounds)[0]
+
+    return run

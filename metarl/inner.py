@@ -57,9 +57,9 @@ def act(
     # Experience is data, also where actions are reparametrised or memory is differentiable.
     constant = jax.lax.stop_gradient(learner)
 
-    def step(loop: tuple, key: Key):
+    def step(loop: tuple, pair: tuple[Key, Key]):
         env_state, carry = loop
-        act_key, step_key = keys.split(key)
+        act_key, step_key = pair
         inputs = env_state.inputs
         heads, carry = jax.vmap(agent.apply, in_axes=(None, 0, 0))(constant.params, carry, inputs)
         sample = jax.vmap(lambda heads, key: policy(heads).sample(key))
@@ -70,7 +70,8 @@ def act(
         return (env_state, carry), Experience(inputs, action, ts.reward, *flags, after, heads)
 
     loop = (constant.env_state, constant.carry)
-    (env_state, carry), steps = jax.lax.scan(step, loop, jax.random.split(key, length))
+    pairs = tuple(jnp.swapaxes(jax.vmap(keys.split)(keys.split(key, length)), 0, 1))
+    (env_state, carry), steps = jax.lax.scan(step, loop, pairs)
     steps = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), steps)  # [N, T, ...]
     return Rollout(**vars(steps), carry=constant.carry), learner.replace(
         env_state=env_state, carry=carry
@@ -87,7 +88,7 @@ def learn(
 
 def turn_keys(key: Key, learner: Learner) -> tuple[Key, Key]:
     """For acting and for learning at the learner's age; `key` is that of the whole life."""
-    act_key, update_key = jax.random.split(jax.random.fold_in(key, learner.age))
+    act_key, update_key = keys.split(keys.fold_in(key, learner.age))
     return act_key, update_key
 
 

@@ -27,6 +27,15 @@ def split(key: Key, count: int = 2) -> Key:
     return jax.random.wrap_key_data(new, impl=jax.random.key_impl(key))
 
 
+def fold_in(key: Key, number: jax.Array) -> Key:
+    """`jax.random.fold_in`, bit for bit where keys are Threefry, but fused on the CPU."""
+    data = jax.random.key_data(key)
+    if data.shape != (2,):
+        return jax.random.fold_in(key, number)
+    new = jnp.stack(threefry(data[0], data[1], jnp.asarray(number).astype(jnp.uint32)))
+    return jax.random.wrap_key_data(new, impl=jax.random.key_impl(key))
+
+
 def spread(key: Key, count: int) -> Key:
     """`count` keys from one without hashing: `(a, b)` becomes `(a, b + i)`. The key is consumed.
 

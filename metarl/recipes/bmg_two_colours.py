@@ -36,6 +36,7 @@ class Settings:
     """A smaller grid that flips more often than the paper's; the same budget for every arm."""
 
     seeds: int = 8
+    first_seed: int = 0
     steps: int = 1_500_000  # of each seed's only environment
     size: int = 3
     flip_period: int = 30_000

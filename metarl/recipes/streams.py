@@ -41,7 +41,8 @@ def learned_arm(
 ) -> Arm:
     """An arm of an outer loop whose every turn makes `updates` updates of `settings.length`."""
     born = partial(birth, parts.agent, rule, parts.venv, parts.env_params)
-    sizes = {"seeds": settings.seeds, "steps": settings.steps, "row": settings.row}
+    names = ("seeds", "first_seed", "steps", "row")
+    sizes = {name: getattr(settings, name) for name in names}
     return arm(name, meta, born, per_update=updates * settings.length, **sizes)
 
 
@@ -59,6 +60,7 @@ def arm(
     born: Callable[[Key], Learner],
     *,
     seeds: int,
+    first_seed: int,
     steps: int,
     per_update: int,
     row: int,
@@ -70,13 +72,14 @@ def arm(
       meta: the outer loop.
       born: a learner from a key.
       seeds: S, all at once.
+      first_seed: runs of the same number of seeds have nothing in common if this differs.
       steps: environment steps of each; what is left of a row at the end is not run.
       per_update: environment steps of one meta-update.
       row: environment steps that a row averages over, about.
     """
     turns = max(1, row // per_update)
     birth_keys, meta_keys, live_keys = (
-        jax.random.split(jax.random.key(i), seeds) for i in range(3)
+        jax.random.split(jax.random.key(3 * first_seed + i), seeds) for i in range(3)
     )
 
     def start() -> tuple[PyTree, Learner]:
