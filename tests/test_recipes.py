@@ -18,16 +18,27 @@ TINY = {  # recipe -> settings with which it takes seconds; one line a recipe
     "bmg_epsilon": "seeds=1 steps=40 row=20 hidden=4 meta_hidden=4 window=5",
     "bmg_two_colours": "seeds=1 steps=64 row=32 hidden=4 length=2",
     "estimator_bias": "seeds=1 horizon=1 long_horizon=1 sizes=1 step_sizes=0.1,0.3",
+    "maml_cheetah": "seeds=1 meta_updates=1 tests=1 tasks=2 trajectories=2 horizon=3 hidden=4"
+    " test_tasks=2 test_rates=0.1",
     "maml_navigation": "seeds=1 meta_updates=1 tests=1 tasks=2 trajectories=2 horizon=3 hidden=4"
     " test_tasks=2 test_rates=0.1",
     "mrp_state_gamma": "seeds=1 updates=200 batch=2",
     "outer_value": "seeds=2 normalised=10 plain=0 exact=0 num_envs=4",
+    "outer_value_snake": "seeds=1 steps=80 num_envs=2 length=2",
     "snake_mixing": "seeds=1 stages=8,16 replicas=3 updates=2 num_envs=2 length=2",
     "truncation_bias": "seeds=1 updates=10 windows=1,5 size=3 net_updates=4 net_windows=1,2 width=4"
     " layers=1 examples=8",
     "upgd": "tune_seeds=1 seeds=1 tasks=2 samples=3 hidden=4 tasks_per_chunk=2",
 }
-each_recipe = pytest.mark.parametrize("name", registry.RECIPES)
+NEEDS = {"maml_cheetah": "brax"}  # recipe -> what else must be installed
+SLOW = ("maml_cheetah", "outer_value_snake")  # they take long to compile
+each_recipe = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
+        for name in registry.RECIPES
+    ],
+)
 
 
 class Silent:
@@ -42,9 +53,15 @@ def test_every_recipe_has_its_line_here():
     assert set(TINY) == set(registry.RECIPES), "add tiny settings of the recipe to TINY"
 
 
+def _module(name):
+    if name in NEEDS:
+        pytest.importorskip(NEEDS[name])
+    return registry.recipe_module(name)
+
+
 @each_recipe
 def test_it_says_what_it_reproduces_and_with_which_numbers(name):
-    recipe = registry.recipe_module(name)
+    recipe = _module(name)
     assert recipe.__name__ == f"metarl.recipes.{name}"
     assert re.search(r"\(.*\d{4}", recipe.PAPER), "PAPER cites authors and year"
     assert recipe.CLAIM and "\n" not in recipe.CLAIM and not recipe.CLAIM.endswith(".")
@@ -60,7 +77,7 @@ def test_it_says_what_it_reproduces_and_with_which_numbers(name):
 
 @each_recipe
 def test_it_runs_to_the_end(name, tmp_path):
-    recipe = registry.recipe_module(name)
+    recipe = _module(name)
     part = Part.parse([name, *TINY[name].split()])
     outcome = reproduce(part, tmp_path / "run", Silent(), scale="quick")
     assert outcome.claims and outcome.panels and outcome.numbers
