@@ -4,7 +4,9 @@ from PIL import Image
 from PIL.GifImagePlugin import GifImageFile
 
 from metarl.io.figures import Curve, learning_curves
+from metarl.io.panels import colours_of
 from metarl.io.video import enlarge, write_gif
+from metarl.recipes.common import Bar, Line, Panel
 
 
 def test_the_interval_is_students_over_seeds():
@@ -40,6 +42,14 @@ def test_curves_are_drawn_apart_from_each_other_and_from_the_level(tmp_path):
     colours = {tuple(c) for c in picture.reshape(-1, 3)}
     assert {(31, 119, 180), (255, 127, 14), (102, 102, 102)} <= colours  # two arms and the level
     assert [p.name for p in tmp_path.iterdir()] == ["curve.png"]
+
+
+def test_a_label_has_one_colour_in_all_panels_and_no_other_label_has_it():
+    names = [f"arm {i}" for i in range(13)]
+    lines = [Line(name, np.arange(2), np.zeros((1, 2))) for name in names]
+    bars = [Bar(name, 0.0, 0.0, 0.0) for name in reversed(names)]
+    colours = colours_of([Panel("over time", lines=lines), Panel("total", bars=bars)])
+    assert list(colours) == names and len(set(colours.values())) == 13
 
 
 def test_nothing_measured_is_still_a_figure(tmp_path):

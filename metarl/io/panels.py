@@ -9,6 +9,8 @@ import numpy as np
 from metarl.io.figures import Curve
 from metarl.recipes.common import Panel
 
+CROWD = 6  # lines of a panel beyond which the legend stands below all panels
+
 
 def draw(panels: Sequence[Panel], path: pathlib.Path, *, title: str) -> pathlib.Path:
     """Draws every panel beside or below the others; replaces `path`.
@@ -26,25 +28,51 @@ def draw(panels: Sequence[Panel], path: pathlib.Path, *, title: str) -> pathlib.
     figure = Figure(figsize=size, dpi=120, layout="constrained")
     figure.suptitle(title, fontsize=10)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    colours = colours_of(panels)
+    crowded = max(len(panel.lines) for panel in panels) > CROWD
     for axes, panel in zip(grid, panels, strict=False):
-        _panel(axes, panel)
+        _panel(axes, panel, colours, legend=not crowded)
     for axes in grid[len(panels) :]:
         axes.set_visible(False)
+    if crowded:
+        _legend(figure, grid)
     temporary = path.with_name(f".{path.name}.tmp")
     figure.savefig(temporary, format="png")
     temporary.replace(path)
     return path
 
 
-def _panel(axes: Any, panel: Panel) -> None:
+def colours_of(panels: Sequence[Panel]) -> dict[str, Any]:
+    """A colour for every label, the same in all panels and, of up to twenty, no two alike."""
+    from matplotlib import colormaps
+
+    lines = [line.label for panel in panels for line in panel.lines]
+    labels = dict.fromkeys([*lines, *(bar.label for panel in panels for bar in panel.bars)])
+    wheel = colormaps["tab10" if len(labels) <= 10 else "tab20"]
+    return {label: wheel(i % wheel.N) for i, label in enumerate(labels)}
+
+
+def _legend(figure: Any, grid: Any) -> None:
+    """One for all panels, below them: beside so many lines there is no room."""
+    known = {}
+    for axes in grid:
+        handles, labels = axes.get_legend_handles_labels()
+        known |= dict(zip(labels, handles, strict=True))
+    figure.legend(
+        known.values(), known, loc="outside lower center", ncols=5, fontsize=8, frameon=False
+    )
+
+
+def _panel(axes: Any, panel: Panel, colours: dict[str, Any], *, legend: bool) -> None:
     for line in panel.lines:
         mean, low, high = Curve(line.x, np.atleast_2d(line.y)).interval()
-        (drawn,) = axes.plot(line.x, mean, label=line.label, lw=1.3)
-        axes.fill_between(line.x, low, high, color=drawn.get_color(), alpha=0.25, lw=0)
+        colour = colours[line.label]
+        axes.plot(line.x, mean, label=line.label, lw=1.3, color=colour)
+        axes.fill_between(line.x, low, high, color=colour, alpha=0.25, lw=0)
     for i, bar in enumerate(panel.bars):
         error = [[max(bar.mean - bar.low, 0)], [max(bar.high - bar.mean, 0)]]
         known = np.isfinite(error).all()
-        axes.bar(i, bar.mean, yerr=error if known else None, capsize=3, color=f"C{i % 10}")
+        axes.bar(i, bar.mean, yerr=error if known else None, capsize=3, color=colours[bar.label])
     if panel.bars:
         labels = [bar.label for bar in panel.bars]
         axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right", fontsize=8)
@@ -58,5 +86,5 @@ def _panel(axes: Any, panel: Panel) -> None:
     if panel.logarithmic:
         axes.set_yscale("log")
     axes.grid(alpha=0.3)
-    if panel.lines:
+    if panel.lines and legend:
         axes.legend(frameon=False, fontsize=7)
