@@ -47,6 +47,38 @@ def compile_once(tmp_path_factory):
         jax.config.update(name, value)
 
 
+MORTAL = """
+import os, signal, sys
+import metarl.reproduce
+from metarl.cli import main
+
+metarl.reproduce.CHECKPOINT_SECONDS = 0
+left, rename = int(sys.argv[1]), os.replace
+
+def replace(source, target):
+    global left
+    left -= str(target).endswith(".ckpt")
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    rename(source, target)
+
+os.replace = replace
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.fixture(scope="session")
+def mortal():
+    """`(n, *arguments)` -> the command of `metarl arguments` as a process that kills itself.
+
+    It does so between writing its n-th checkpoint and renaming it; never if n is negative.
+    Recipes save after every chunk.
+    """
+    import sys
+
+    return lambda n, *arguments: [sys.executable, "-c", MORTAL, str(n), *arguments]
+
+
 @pytest.fixture(scope="module")
 def countdown():
     """`Countdown-v0`, a small environment with all that a Gymnasium client may meet.

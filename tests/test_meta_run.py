@@ -6,7 +6,6 @@ import os
 import signal
 import struct
 import subprocess
-import sys
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -53,22 +52,6 @@ ARGUMENTS = (  # the same
     "--lifetime 5 --meta-learning-rate 0.1 --num-envs 3 --length 4 --steps 504 --seeds 3 11 "
     "--log-every 4 --checkpoint-seconds 0 --tick-seconds 0"
 )
-CHILD = """
-import os, signal, sys
-from metarl.cli import main
-
-left, rename = int(sys.argv[1]), os.replace
-
-def replace(source, target):
-    global left
-    left -= str(target).endswith(".ckpt")
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    rename(source, target)
-
-os.replace = replace
-sys.exit(main(sys.argv[2:]))
-"""
 
 
 class Notes:
@@ -161,11 +144,11 @@ def test_histograms_of_eta_and_of_the_meta_gradient(finished):
         assert all(count == 21 for count in found.values())
 
 
-def test_a_killed_process_continues_to_the_same_bits(finished, tmp_path):
+def test_a_killed_process_continues_to_the_same_bits(finished, tmp_path, mortal):
     """Killed twice between writing and renaming a checkpoint, then stopped politely."""
     folder, path = RunFolder(tmp_path / "run"), str(tmp_path / "run")
     for kill, command in ((2, ("meta-train", *ARGUMENTS.split(), "--out")), (3, ("resume",))):
-        child = (sys.executable, "-c", CHILD, str(kill), *command, path)
+        child = mortal(kill, *command, path)
         assert subprocess.run(child, timeout=500).returncode == -signal.SIGKILL
         assert list(folder.checkpoints.glob(".*.tmp"))
     kept = checkpoint.listed(folder.checkpoints)[-1].stem

@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 
 import pytest
 from PIL import Image
@@ -71,24 +70,6 @@ def conclude(settings, results):
     line = Line("b", np.arange(2 * settings.chunks), x["b"])
     panels = [Panel("x", lines=[line]), Panel("end", bars=[Bar("b", 1.0, 0.5, 2.0)])]
     return Outcome([claim], panels, {**x, "end": interval(last)}, ["a toy"])
-"""
-CHILD = """
-import os, signal, sys
-import metarl.reproduce
-from metarl.cli import main
-
-metarl.reproduce.CHECKPOINT_SECONDS = 0
-left, rename = int(sys.argv[1]), os.replace
-
-def replace(source, target):
-    global left
-    left -= str(target).endswith(".ckpt")
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    rename(source, target)
-
-os.replace = replace
-sys.exit(main(sys.argv[2:]))
 """
 
 
@@ -208,12 +189,12 @@ def test_a_signal_saves_and_the_same_command_goes_on(lab, whole, when, again):
     assert len(notes.told) == again and result_of(out) == result_of(whole)
 
 
-def test_a_killed_process_loses_one_chunk(lab, whole):
+def test_a_killed_process_loses_one_chunk(lab, whole, mortal):
     """Killed once in arm a and once in arm b, each time between writing and renaming."""
     out = lab / "killed"
     for kill, chunks in ((4, {"a-1": 3}), (3 + 2, {"a-1": 6, "b": 1})):
         command = ("reproduce", "lab.toy", "--out", str(out))
-        child = subprocess.run([sys.executable, "-c", CHILD, str(kill), *command], timeout=300)
+        child = subprocess.run(mortal(kill, *command), timeout=300)
         assert child.returncode == -signal.SIGKILL
         kept = {p.name: checkpoint.listed(p)[-1].stem for p in (out / "arms").iterdir()}
         assert kept == {name: f"update_{n:012d}" for name, n in chunks.items()}

@@ -3,7 +3,6 @@
 import random
 import signal
 import subprocess
-import sys
 import time
 from dataclasses import replace
 
@@ -20,22 +19,6 @@ ARGUMENTS = (
     "Bandit-v0 max_steps=5 --rule a2c --agent mlp hidden=4 --num-envs 3 --length 4 --steps 24000 "
     "--seeds 0 1 --log-every 5 --checkpoint-seconds 0 --tick-seconds 0"
 )
-CHILD = """
-import os, signal, sys
-from metarl.cli import main
-
-left, rename = int(sys.argv[1]), os.replace
-
-def replace(source, target):
-    global left
-    left -= str(target).endswith(".ckpt")
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-    rename(source, target)
-
-os.replace = replace
-sys.exit(main(sys.argv[2:]))
-"""
 
 
 class Silent:
@@ -44,12 +27,6 @@ class Silent:
 
     def progress(self, *numbers):
         pass
-
-
-def start(*arguments, kill_in_rename=-1):
-    """`metarl ...` as a process that may kill itself between writing and renaming a checkpoint."""
-    command = [sys.executable, "-c", CHILD, str(kill_in_rename), *arguments]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
 def stop(process, path, number):
@@ -70,14 +47,18 @@ def state_of(folder):
     return newest.name, newest.read_bytes(), folder.metrics.read_bytes()
 
 
-def test_a_killed_run_continues_to_the_same_bits(tmp_path):
+def test_a_killed_run_continues_to_the_same_bits(tmp_path, mortal):
     folder, path = RunFolder(tmp_path / "run"), str(tmp_path / "run")
+
+    def start(*arguments, kill=-1):
+        pipe = subprocess.PIPE
+        return subprocess.Popen(mortal(kill, *arguments), stderr=pipe, stdout=pipe, text=True)
 
     first = start("train", *ARGUMENTS.split(), "--out", path)
     stop(first, folder.metrics, signal.SIGKILL)
     assert first.returncode == -signal.SIGKILL
 
-    torn = start("resume", path, kill_in_rename=random.randint(1, 9))
+    torn = start("resume", path, kill=random.randint(1, 9))
     torn.communicate(timeout=120)
     assert torn.returncode == -signal.SIGKILL
     assert list(folder.checkpoints.glob(".*.tmp"))

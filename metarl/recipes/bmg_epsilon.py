@@ -32,6 +32,10 @@ CLAIM = "BMG learns when to explore, without differentiating the update, and bea
 EPSILON = "tuned/epsilon"
 
 
+Fixed = tuple[float, float]  # epsilon, and Adam's learning rate
+Learned = tuple[int, float]  # L, and Adam's learning rate
+
+
 @dataclass(frozen=True)
 class Settings:
     """A smaller grid that flips more often than the paper's; the same budget for every arm."""
@@ -42,11 +46,10 @@ class Settings:
     size: int = 3
     flip_period: int = 30_000
     hidden: int = 64  # both layers
-    fixed: tuple[float, ...] = (0.3, 0.1, 0.03, 0.01)
-    bootstrap: tuple[int, ...] = (9, 5)  # L
+    fixed: tuple[Fixed, ...] = ((0.03, 3e-4), (0.1, 3e-4), (0.3, 3e-4), (0.1, 1e-4), (0.1, 1e-3))
+    bootstrap: tuple[Learned, ...] = ((9, 1e-4), (5, 3e-4))
     context: tuple[bool, ...] = (True, False)  # whether rewards are seen, with the first L
     length: int = 4  # the paper updates at every step
-    learning_rate: float = 1e-3
     lambda_: float = 0.9
     meta_learning_rate: float = 1e-3
     meta_hidden: int = 128  # both layers
@@ -55,27 +58,26 @@ class Settings:
     row: int = 2_500  # steps between two points of the record
 
 
-QUICK = Settings(seeds=4, steps=300_000, fixed=(0.1,), bootstrap=(9,))
-LONG = Settings(
-    seeds=10, steps=10_000_000, size=5, flip_period=100_000, hidden=256, learning_rate=3e-4,
-    row=10_000,
-)  # fmt: skip
+QUICK = Settings(seeds=4, steps=300_000, fixed=((0.03, 3e-4),), bootstrap=((9, 1e-4),))
+LONG = Settings(seeds=10, steps=10_000_000, size=5, flip_period=100_000, hidden=256, row=10_000)
 
 
 def arms(settings: Settings) -> list[Arm]:
     """Fixed epsilons, and epsilons learned as one number or from the last rewards."""
-    parts = _parts(settings)
-    fixed = [fixed_arm(parts, settings, fixed_name(epsilon), epsilon) for epsilon in settings.fixed]
-    learned = [(length, True) for length in settings.bootstrap]
+    fixed = [
+        fixed_arm(_parts(settings, rate), settings, fixed_name((epsilon, rate)), epsilon)
+        for epsilon, rate in settings.fixed
+    ]
+    learned = [(spec, True) for spec in settings.bootstrap]
     learned[:1] = [(settings.bootstrap[0], seen) for seen in settings.context]
-    return fixed + [_learned(parts, settings, *spec) for spec in learned]
+    return fixed + [_learned(settings, *each) for each in learned]
 
 
-def _parts(settings: Settings) -> Parts:
+def _parts(settings: Settings, learning_rate: float) -> Parts:
     env = metarl.make("TwoColours-v0", size=settings.size)
     heads = q_lambda.heads(env)
     agent = mlp(env, heads, hidden=(settings.hidden, settings.hidden), activation="relu")
-    optimizer = optax.adam(settings.learning_rate, eps=1e-4, eps_root=1e-12)
+    optimizer = optax.adam(learning_rate, eps=1e-4, eps_root=1e-12)
 
     def rule(epsilon: float) -> UpdateRule:
         eta = q_lambda.hypers(0.99, settings.lambda_, epsilon, learning_rate=1.0)
@@ -85,8 +87,10 @@ def _parts(settings: Settings) -> Parts:
     return Parts(agent, rule, vectorize(env, 1, none), env_params)  # there is no end to reset at
 
 
-def _learned(parts: Parts, settings: Settings, bootstrap: int, seen: bool) -> Arm:
+def _learned(settings: Settings, spec: Learned, seen: bool) -> Arm:
     """One update, then L - 1 more; the target is greedy, and the learner goes on from there."""
+    bootstrap, rate = spec
+    parts = _parts(settings, rate)
     rule = parts.rule(settings.start)
     if seen:
         sizes: Any = {"hidden": (settings.meta_hidden,) * 2, "window": settings.window}
@@ -98,7 +102,7 @@ def _learned(parts: Parts, settings: Settings, bootstrap: int, seen: bool) -> Ar
         meta_adam(settings.meta_learning_rate, eps=1e-4),
         updates=1, bootstrap=bootstrap, length=settings.length, gradient="unrolled",
     )  # fmt: skip
-    return learned_arm(parts, settings, learned_name(bootstrap, seen), meta, rule, bootstrap)
+    return learned_arm(parts, settings, learned_name(spec, seen), meta, rule, bootstrap)
 
 
 def no_step(params: Params, rule_state: PyTree, rollout: Rollout) -> Params:
@@ -107,14 +111,14 @@ def no_step(params: Params, rule_state: PyTree, rollout: Rollout) -> Params:
     return params
 
 
-def fixed_name(epsilon: float) -> str:
-    """Of an agent with that epsilon."""
-    return f"epsilon {epsilon:g}"
+def fixed_name(spec: Fixed) -> str:
+    """Of an agent with that epsilon and learning rate."""
+    return f"epsilon {spec[0]:g}, rate {spec[1]:g}"
 
 
-def learned_name(bootstrap: int, seen: bool = True) -> str:
+def learned_name(spec: Learned, seen: bool = True) -> str:
     """Of an agent whose epsilon is learned."""
-    return f"BMG L={bootstrap}" + ("" if seen else ", no context")
+    return f"BMG L={spec[0]}, rate {spec[1]:g}" + ("" if seen else ", no context")
 
 
 def conclude(settings: Settings, results: Results) -> Outcome:
@@ -125,7 +129,10 @@ def conclude(settings: Settings, results: Results) -> Outcome:
         "The rule is Watkins's Q(lambda) on rollouts of a few steps, where the paper's updates "
         "at every step; L counts such updates. Rewards are not normalised: they lie in [-1, 1]. "
         "Published figures are totals of 10 million steps on the larger grid.",
-        "The best fixed epsilon is chosen after the fact, on the same seeds.",
+        "Learning rates, lengths and L come from a search with half the steps on seeds of its own "
+        "(first_seed=50): 24 settings of fixed epsilons and 26 of BMG, rollouts of 4 and 16 steps, "
+        "rates from 3e-5 to 3e-3, L from 2 to 33. No setting of BMG did better than the best fixed "
+        "epsilon there (rewards of a step .127 and .170). The best arms are chosen after the fact.",
         "A claim of a difference holds where the 95 % interval of the difference over seeds "
         "leaves out zero.",
     )
@@ -148,19 +155,11 @@ def _claims(settings: Settings, results: Results, totals: Mapping[str, np.ndarra
     """Against the best fixed epsilon, with and without context, and whether it reacts to flips."""
     best = max(map(fixed_name, settings.fixed), key=lambda name: totals[name].mean())
     seeing, blind = (learned_name(settings.bootstrap[0], seen) for seen in (True, False))
+    learned = max(map(learned_name, settings.bootstrap), key=lambda name: totals[name].mean())
+    over = "beats the best fixed epsilon"
     pairs = (
-        (
-            seeing,
-            best,
-            "BMG with context beats the best fixed epsilon",
-            "1.93 against 0.58 million",
-        ),
-        (
-            blind,
-            best,
-            "BMG without context beats the best fixed epsilon",
-            "1.78 against 0.58 million",
-        ),
+        (learned, best, f"BMG with context {over}", "1.93 against 0.58 million"),
+        (blind, best, f"BMG without context {over}", "1.78 against 0.58 million"),
         (seeing, blind, "context helps", "1.93 against 1.78 million"),
     )
     for first, second, text, published in pairs:
