@@ -56,8 +56,8 @@ def mutate(key: Key, params: Params, size: int, tabular: bool) -> Params:
         taken |= jnp.any((cell[:, None] == params.cells) & used, axis=1)
     room = jnp.sum(free & ~taken) > (0 if tabular else slot.shape[0])
     may_toggle = inside(params.size, size) & ~taken & (params.walls | room)
-    toggled = cell == _choose(wall, may_toggle)
-    place, moved = _choose(place, free & ~taken), slot == _choose(moved, used)
+    toggled = cell == choose(wall, may_toggle)
+    place, moved = choose(place, free & ~taken), slot == choose(moved, used)
     what = _integer(which, 0, 2 if tabular else 1)
     return params.replace(
         walls=params.walls ^ (toggled & (what == 0)),
@@ -90,9 +90,9 @@ def _level(draws: jax.Array, mode: Mode, size: int, slots: int) -> Params:
     used = jnp.arange(slots) < jnp.minimum(objects, jnp.sum(free) - 1)
     kinds = np.repeat(np.arange(number), [kind.copies for kind in mode.kinds])
     kinds = np.concatenate([kinds, np.zeros(slots - mode.slots, np.int64)])
-    rewards = _uniform(reward, [kind.reward for kind in mode.kinds])
-    p_terminate = _log_uniform(p_end, [kind.p_terminate for kind in mode.kinds])
-    p_respawn = _log_uniform(p_return, [kind.p_respawn for kind in mode.kinds])
+    rewards = uniform(reward, [kind.reward for kind in mode.kinds])
+    p_terminate = log_uniform(p_end, [kind.p_terminate for kind in mode.kinds])
+    p_respawn = log_uniform(p_return, [kind.p_respawn for kind in mode.kinds])
     return Params(
         size=side,
         walls=walls,
@@ -103,7 +103,7 @@ def _level(draws: jax.Array, mode: Mode, size: int, slots: int) -> Params:
         rewards=rewards[kinds] * used,
         p_terminate=p_terminate[kinds] * used,
         p_respawn=p_respawn[kinds] * used,
-        max_steps=jnp.round(_log_uniform(steps, [mode.max_steps])[0]).astype(jnp.int32),
+        max_steps=jnp.round(log_uniform(steps, [mode.max_steps])[0]).astype(jnp.int32),
     )
 
 
@@ -112,13 +112,13 @@ def _integer(draw: jax.Array, low: int, high: int) -> jax.Array:
     return low + jnp.floor(draw * (high - low + 1)).astype(jnp.int32)
 
 
-def _uniform(draws: jax.Array, ranges: list[Range]) -> jax.Array:
+def uniform(draws: jax.Array, ranges: list[Range]) -> jax.Array:
     """[len(ranges)] float32, each uniform in its range."""
     low, high = np.array([bounds(r) for r in ranges], np.float32).T
     return low + (high - low) * draws
 
 
-def _log_uniform(draws: jax.Array, ranges: list[Range]) -> jax.Array:
+def log_uniform(draws: jax.Array, ranges: list[Range]) -> jax.Array:
     """[len(ranges)] float32, each with a uniform logarithm; a range of one number may be 0."""
     low, high = np.array([bounds(r) for r in ranges], np.float32).T
     ratio = np.divide(high, low, out=np.ones_like(low), where=low > 0)
@@ -144,7 +144,7 @@ def _best(scores: jax.Array, allowed: jax.Array, count: int) -> jax.Array:
     return jax.lax.top_k(jnp.where(allowed, scores, -1.0), count)[1].astype(jnp.int32)
 
 
-def _choose(draw: jax.Array, allowed: jax.Array) -> jax.Array:
+def choose(draw: jax.Array, allowed: jax.Array) -> jax.Array:
     """[] int32, a uniform index where `allowed` is true, or -1 if there is none."""
     count = jnp.cumsum(allowed)  # so far; the drawn one is the first beyond
     chosen = jnp.argmax(count > jnp.floor(draw * count[-1]))
