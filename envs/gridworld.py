@@ -60,6 +60,15 @@ class GridWorld(FourMoves):
         """Planes agent, goal, wall."""
         return Box(0, 1, (3, self.size, self.size), np.uint8)
 
+    @property
+    def num_states(self) -> int:
+        """The cells: nothing but where the agent is changes."""
+        return self.size**2
+
+    def index(self, obs: jax.Array) -> jax.Array:
+        """[] int32, the agent's cell, of one observation: a number per state of a task."""
+        return jnp.argmax(jnp.ravel(obs[0])).astype(jnp.int32)
+
     def default_params(self) -> Params:
         """A wall across the middle column with one gap; the goal is the last corner."""
         row, column = jnp.divmod(jnp.arange(self.size**2), self.size)

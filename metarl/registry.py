@@ -113,6 +113,7 @@ AGENTS = {
     "conv": "metarl.agents.conv:conv",
     "gru": "metarl.agents.gru:gru",
     "mlp": "metarl.agents.mlp:mlp",
+    "tabular": "metarl.agents.tabular:tabular",
     "uniform": "metarl.agents.uniform:uniform",
 }
 
