@@ -16,6 +16,11 @@ def linear_init(key: Key, n_in: int, n_out: int, scale: float = 2**0.5) -> Param
     return {"w": scale * orthogonal(key, n_in, n_out), "b": jnp.zeros(n_out)}
 
 
+def lecun_init(key: Key, n_in: int, n_out: int) -> Params:
+    """Truncated normal weights of variance `1 / n_in`, zero bias. The key is consumed."""
+    return {"w": jax.nn.initializers.lecun_normal()(key, (n_in, n_out)), "b": jnp.zeros(n_out)}
+
+
 def orthogonal(key: Key, n_in: int, n_out: int) -> jax.Array:
     """[n_in, n_out], orthonormal rows or columns, whichever are fewer. The key is consumed.
 
