@@ -133,7 +133,8 @@ def rule_settings(name: str) -> tuple[dict[str, Value], dict[str, Value]]:
     for needed in ("heads", "hypers", _own_name(module)):
         if not hasattr(module, needed):
             raise ValueError(f"the module {module.__name__} is no rule: it has no {needed!r}")
-    return settings(module.hypers), settings(_own(module), apart=("optimizer", "eta"))
+    shapes = {**settings(module.heads), **settings(_own(module), apart=("optimizer", "eta"))}
+    return settings(module.hypers), shapes
 
 
 def _rule(part: Part, env: Environment) -> tuple[Callable[..., UpdateRule], Any, Part]:
@@ -145,9 +146,10 @@ def _rule(part: Part, env: Environment) -> tuple[Callable[..., UpdateRule], Any,
         if type(value) is int and value < 1:
             raise ValueError(f"{part.name} {name} must be at least 1, got {value}")
     eta = module.hypers(**{name: chosen[name] for name in numbers})
-    options = {name: chosen[name] for name in shapes}
+    widths = {name: chosen[name] for name in settings(module.heads)}
+    options = {name: chosen[name] for name in shapes if name not in widths}
     try:
-        heads = module.heads(env)
+        heads = module.heads(env, **widths)
     except TypeError as error:
         raise ValueError(f"{part.name} cannot act here: {error}") from error
     builder = lambda agent, heads: _own(module)(agent, heads, eta=eta, **options)  # noqa: E731

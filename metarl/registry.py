@@ -120,12 +120,14 @@ AGENTS = {
 RULES = {  # modules with `heads(env)`, `hypers(...)` and the rule itself under its own name
     "a2c": "metarl.rules.a2c",
     "dpo": "metarl.rules.dpo",
+    "lpg": "metarl.rules.lpg",
     "lpo": "metarl.rules.lpo",
     "outer_value": "metarl.rules.outer_value",
     "ppo": "metarl.rules.ppo",
     "q_lambda": "metarl.rules.q_lambda",
     "reinforce": "metarl.rules.reinforce",
     "stac": "metarl.rules.stac",
+    "ta_lpg": "metarl.rules.ta_lpg",
     "ta_lpo": "metarl.rules.ta_lpo",
 }
 
