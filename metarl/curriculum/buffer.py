@@ -90,18 +90,15 @@ def insert(buffer: Buffer, fresh: PyTree, wanted: jax.Array) -> tuple[Buffer, ja
       written to it because it was not there, [A] bool.
     """
     capacity, marks = buffer.filled.shape[0], jax.vmap(fingerprint)(fresh)
-    there, known = _match(buffer.level, buffer.fingerprint, buffer.filled, fresh, marks)
-    known &= wanted
-    buffer = buffer.replace(used=buffer.used.at[_where(known, there, capacity)].add(1, mode="drop"))
-    place = jnp.arange(wanted.shape[0])
-    twin, repeated = _match(fresh, marks, wanted & ~known, fresh, marks)
-    repeated &= wanted & ~known & (twin < place)
-    new = wanted & ~known & ~repeated
-    slot = eviction_order(buffer)[jnp.cumsum(new) - 1]
+    first = _equal(buffer, fresh, marks, wanted)  # in the buffer, or beyond it in `fresh`
+    place = jnp.arange(len(wanted), dtype=jnp.int32)
+    known, new = wanted & (first < capacity), wanted & (first == capacity + place)
+    # Levels that are known now may not make room for others.
+    used = buffer.used.at[_where(known, first, capacity)].add(1, mode="drop")
+    slot = eviction_order(buffer.replace(used=used))[jnp.cumsum(new) - 1]
+    slot = jnp.where(known, first, jnp.where(new, slot, slot[first - capacity]))
     buffer = _written(buffer, fresh, marks, _where(new, slot, capacity))
-    slot = jnp.where(known, there, slot)
-    slot = jnp.where(repeated, slot[twin], slot)
-    used = buffer.used.at[_where(new | repeated, slot, capacity)].add(1, mode="drop")
+    used = buffer.used.at[_where(wanted, slot, capacity)].add(1, mode="drop")
     return buffer.replace(used=used), slot, new
 
 
@@ -168,21 +165,22 @@ def _where(wanted: jax.Array, slot: jax.Array, capacity: int) -> jax.Array:
     return jnp.where(wanted, slot, capacity)
 
 
-def _match(
-    levels: PyTree, marks: jax.Array, among: jax.Array, fresh: PyTree, fresh_marks: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """For each of `fresh` [A] the first of `levels` [B] that equals it, and whether one does.
+def _equal(buffer: Buffer, fresh: PyTree, marks: jax.Array, wanted: jax.Array) -> jax.Array:
+    """[A] int32, the first slot or the first of `fresh` whose level equals each of `fresh`.
 
+    Slots are numbered from 0, `fresh` from B; whatever equals nothing before it has its own number.
     Only the first with the same fingerprint is compared in full: where two different levels share
     one, which happens once in four billion pairs, an equal one behind may go unseen.
     """
-    same = among & (marks == fresh_marks[:, None])  # [A, B]
-    first = jnp.argmax(same, axis=1)
-    equal = [
-        jnp.all((x[first] == y).reshape(len(first), -1), axis=1)
-        for x, y in zip(jax.tree.leaves(levels), jax.tree.leaves(fresh), strict=True)
-    ]
-    return first.astype(jnp.int32), jnp.all(jnp.stack([jnp.any(same, axis=1), *equal]), axis=0)
+    join = lambda x, y: jnp.concatenate([x, y])  # noqa: E731
+    among = join(buffer.filled, wanted)
+    same = among & (join(buffer.fingerprint, marks) == marks[:, None])  # [A, B + A]
+    first = jnp.argmax(same, axis=1).astype(jnp.int32)
+    equal = jnp.any(same, axis=1)
+    for old, new in zip(jax.tree.leaves(buffer.level), jax.tree.leaves(fresh), strict=True):
+        equal &= jnp.all((join(old, new)[first] == new).reshape(len(new), -1), axis=1)
+    own = buffer.filled.shape[0] + jnp.arange(len(first), dtype=jnp.int32)
+    return jnp.where(equal, first, own)
 
 
 def _written(buffer: Buffer, fresh: PyTree, marks: jax.Array, slot: jax.Array) -> Buffer:

@@ -50,6 +50,10 @@ class Curriculum(NamedTuple):
 class Settings:
     """Of prioritised replay; everything fixes the compiled programme.
 
+    By default a buffer and a share of replays as GROOVE has them, drawn as in the PLR paper. With
+    `priority=top(lives)` and `staleness=0` draws are those of GROOVE's code too, but for its defect
+    that levels without a score were replayed.
+
     Args:
       capacity: B, levels in the buffer, those that lives are on among them.
       replay: how likely a life that begins gets a level of the buffer instead of a new one.
