@@ -51,8 +51,8 @@ class Settings:
     """Of prioritised replay; everything fixes the compiled programme.
 
     By default a buffer and a share of replays as GROOVE has them, drawn as in the PLR paper. With
-    `priority=top(lives)` and `staleness=0` draws are those of GROOVE's code too, but for its defect
-    that levels without a score were replayed.
+    `priority=top(lives)` and `staleness=0` draws are GROOVE's as well where all lives end together;
+    its code also replays levels without a score, by a defect that is not copied.
 
     Args:
       capacity: B, levels in the buffer, those that lives are on among them.
