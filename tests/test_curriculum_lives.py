@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from metarl.agents.tabular import tabular
 from metarl.curriculum.antagonist import antagonist, antagonist_rule, heads
 from metarl.curriculum.replay import Settings, level_replay
 from metarl.curriculum.scores import regret
@@ -17,29 +18,15 @@ from metarl.evaluate import evaluate
 from metarl.inner import birth, live
 from metarl.rollout import vectorize
 from metarl.rules import a2c
-from metarl.types import Agent
 
 ENV = LPGGrid("small")
 LIVES, LIFETIME, STEPS = 3, 3, 15
 
 
-def tabular():
-    """A row of logits and a value for every state."""
-
-    def init(key):
-        states = ENV.num_states
-        return {"logits": jnp.zeros((states, 5)), "value": jnp.zeros((states, 1))}
-
-    def apply(params, carry, inputs):
-        return {name: table[ENV.index(inputs.obs)] for name, table in params.items()}, carry
-
-    return Agent(init, tuple, apply)
-
-
 @pytest.fixture(scope="module")
 def population():
     """Levels, states, metrics and who ended, [2 seeds, STEPS, ...], of A2C lives."""
-    venv, agent = vectorize(ENV, 2), tabular()
+    venv, agent = vectorize(ENV, 2), tabular(ENV, heads(ENV), start="zeros")
     rule, eta = a2c.a2c(agent, heads(ENV)), a2c.hypers()
 
     def ret(params, level, key):
