@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from metarl.agents.mlp import mlp
+from metarl.agents.tabular import tabular
 from metarl.agents.uniform import uniform
 from metarl.curriculum import antagonist as antagonists
 from metarl.curriculum import scores
 from metarl.curriculum.scores import Seen, max_mc, optimum, regret, value_loss, watched
 from metarl.envs.lpg.grid import LPGGrid
 from metarl.envs.lpg.level import Params
-from metarl.envs.lpg.optimal import optimal_policy
+from metarl.envs.lpg.optimal import optimal_policy, optimal_return
 from metarl.envs.probe import Probe
+from metarl.evaluate import evaluate
 from metarl.inner import act, birth
 from metarl.rollout import vectorize
 from metarl.rules import a2c
@@ -239,3 +241,24 @@ def test_its_loss_and_its_step_equal_numpy(rival):
     np.testing.assert_allclose(  # d (v - target)^2 / db, the target being a constant
         grads["heads"]["value"]["b"], [-2 * adv.mean()], rtol=1e-4, atol=1e-6
     )
+
+
+@pytest.mark.slow
+def test_the_antagonist_is_nearly_optimal_on_levels_of_lpg():
+    """After 250 updates, with the published rates, on 16 levels; random agents earn a quarter."""
+    needed = antagonists.heads(ENV)
+    agent, venv = tabular(ENV, needed), vectorize(ENV, 64)
+
+    def ret(params, level, key):
+        return evaluate(agent, ENV, params, level, key, episodes=64, max_steps=100).ret.mean()
+
+    @partial(jax.jit, static_argnums=0)
+    def earned(lifetime, levels, keys):
+        parts = (agent, antagonists.antagonist_rule(agent, needed), venv, ret)
+        return jax.vmap(antagonists.antagonist(*parts, lifetime=lifetime))(levels, keys)
+
+    level_keys, keys = jax.random.split(jax.random.key(0), (2, 16))
+    levels = jax.vmap(ENV.sample_params)(level_keys)
+    best = jax.jit(jax.vmap(lambda level: optimal_return(ENV, level)))(levels)
+    share = [np.median(earned(updates, levels, keys) / best) for updates in (0, 250)]
+    assert share[0] < 0.5 and share[1] > 0.9

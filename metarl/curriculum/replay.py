@@ -39,7 +39,7 @@ class Curriculum(NamedTuple):
     `(levels [A, ...], state, metrics)`: all lives' levels, other ones for those that `ended`
     [A] bool. `life`, leaves [A, ...], is whatever the scores look at, as the lives ended: a
     `Learner`, or it and its critic. The key of `replace` is that of the whole run, the same at
-    every call, as for a `MetaLearner`.
+    every call, as for a `MetaLearner`; split it off from what the lives draw from.
     """
 
     init: Callable[[Key], tuple[PyTree, PyTree]]
