@@ -7,8 +7,10 @@ Two problems. `mlp` is a tanh network of four layers of 256, 1024 examples, plai
 weights and the logarithm of an L2 penalty to learn. `snake` is the inner loop itself, A2C on Snake
 6x6, with six hyperparameters to learn. `temp_mib` is what XLA plans to use beside arguments and
 results. `cpu_s` is the median over the repeats of the process's CPU time, of all threads; all ways
-run in turns, so that a busy machine is busy for all. Prints JSON lines; `memory_ratio` and
-`time_ratio` compare with plain unrolling of as many updates.
+run in turns, so that a busy machine is busy for all. Prints JSON lines; `memory_ratio`,
+`time_ratio` and `relative_gap` compare with plain unrolling of as many updates. Training on `mlp`
+becomes unstable after some forty updates and then amplifies rounding: at K = 64 the ways differ by
+0.08 in float32 and by 2e-10 in float64, where at 32 they differ by 2e-7 and 3e-16.
 """
 
 import argparse

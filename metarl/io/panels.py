@@ -83,6 +83,8 @@ def _panel(axes: Any, panel: Panel, colours: dict[str, Any], *, legend: bool) ->
         )
     axes.set_title(panel.title, fontsize=9)
     axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
+    if panel.lines:
+        axes.ticklabel_format(axis="x", scilimits=(-3, 4))
     if panel.logarithmic:
         axes.set_yscale("log")
     axes.grid(alpha=0.3)
