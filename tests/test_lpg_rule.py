@@ -1,6 +1,7 @@
 """LPG's update against numpy, finite differences, flax's cells, REINFORCE and A2C."""
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -28,7 +29,7 @@ KEY = jax.random.key(0)
 
 def experience(seed=0, terminate=0.25, truncate=0.2):
     """Made up: states, actions and rewards at random, with endings of both kinds."""
-    rng = np.random.default_rng(seed)
+    rng: Any = np.random.default_rng(seed)
     shape = (N, T)
     terminated = rng.random(shape) < terminate
     truncated = ~terminated & (rng.random(shape) < truncate)
@@ -36,7 +37,7 @@ def experience(seed=0, terminate=0.25, truncate=0.2):
     action = rng.integers(A, size=shape, dtype=np.int32)
     reward = rng.normal(size=shape).astype(np.float32)
     seen = lambda obs: AgentInput(obs, action, reward, terminated)  # noqa: E731
-    heads = {name: np.zeros((*shape, width), np.float32) for name, width in HEADS.items()}
+    heads: Any = {name: np.zeros((*shape, width), np.float32) for name, width in HEADS.items()}
     flags = (terminated, truncated)
     rollout = Rollout(seen(obs), action, reward, *flags, seen(after), heads, ())
     return jax.tree.map(jnp.asarray, rollout)
@@ -96,8 +97,8 @@ def np_net(eta, core, rollout, prob, y, next_y):
             if ended or rollout.truncated[n, t]:
                 h = cell = np.zeros(hidden)
             after = 0.0 if ended else number(next_y[n, t])
-            x = [rollout.reward[n, t], ended, prob[n, t], number(y[n, t]), after]
-            x = np.array(x, np.float64)
+            now = [rollout.reward[n, t], ended, prob[n, t], number(y[n, t]), after]
+            x = np.array(now, np.float64)
             h, new = np_gru(eta["core"], h, x) if core == "gru" else np_lstm(
                 eta["core"], h, x, cell
             )  # fmt: skip
@@ -169,24 +170,27 @@ def test_meta_gradients_equal_finite_differences(updates):
             jax.tree.map(lambda x: jnp.asarray(rng.normal(size=x.shape)), tree)
             for tree in (params, eta)
         )
-        dot = lambda a, b: sum(map(jnp.vdot, jax.tree.leaves(a), jax.tree.leaves(b)))  # noqa: E731
 
-        def outcome(eta):
+        def dot(a: Any, b: Any) -> Any:
+            return sum(map(jnp.vdot, jax.tree.leaves(a), jax.tree.leaves(b)))
+
+        def outcome(eta: Any) -> Any:
             """Where the life ends, and what the network read at each update."""
 
-            def step(loop, rollout):
+            def step(loop: Any, rollout: Any) -> Any:
                 seen = lpg.see(AGENT, loop[0], rollout, jnp.zeros(0))
-                return rule.update(eta, *loop, rollout, KEY)[:2], seen
+                return rule.update(eta, loop[0], loop[1], rollout, KEY)[:2], seen
 
             (now, _), seen = jax.lax.scan(step, (params, state), rollouts)
             return dot(now, weights), seen
 
         @jax.jit
         def reference(eta, seen):
-            def step(loop, given):
+            def step(loop: Any, given: Any) -> Any:
                 rollout, seen = given
                 targets = lpg_net(eta, seen, core="gru")
-                return lpg.follow(AGENT, lpg.clipped(), *loop, rollout, targets)[:2], ()
+                new = lpg.follow(AGENT, lpg.clipped(), loop[0], loop[1], rollout, targets)
+                return new[:2], ()
 
             return dot(jax.lax.scan(step, (params, state), (rollouts, seen))[0][0], weights)
 
@@ -381,6 +385,30 @@ def test_rates_are_of_the_part_and_of_the_life():
         np.testing.assert_allclose(moved[name], one * np.array(expected), rtol=1e-4)
 
 
+@pytest.mark.parametrize("timed", [False, True])
+def test_lives_learn_together_as_they_do_apart(timed):
+    """Three lives, of TA-LPG at different times: params, state, metrics and the meta-gradient."""
+    sizes: Any = {"hidden": 4, "embedding": 3}
+    rule = (ta_lpg.ta_lpg if timed else lpg.lpg)(AGENT, HEADS, **sizes)
+    stack = lambda trees: jax.tree.map(lambda *x: jnp.stack(x), *trees)  # noqa: E731
+    params, rollout = (stack([make(k) for k in range(3)]) for make in (tables, experience))
+    state = stack([rule.init(tables())] * 3)
+    if timed:
+        state = state.replace(clock=Clock(jnp.array([0, 3, 8]), jnp.array([9, 30, 9])))
+    alone = lambda eta, p, s, r: rule.update(eta, p, s, r, KEY)  # noqa: E731
+    apart = jax.vmap(alone, in_axes=(None, 0, 0, 0))
+
+    def total(eta, update):
+        out = update(eta, params, state, rollout)
+        return sum(jnp.sum(jnp.sin(x)) for x in jax.tree.leaves(out[0])), out
+
+    run = jax.jit(jax.grad(total, has_aux=True), static_argnums=1)
+    together = lpg.update_lives(AGENT, tell=ta_lpg.times if timed else None)
+    found, expected = (run(drawn(rule.init_eta), update) for update in (together, apart))
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+
+
 def test_time_is_read_as_a_share_and_a_logarithm():
     clock = Clock(jnp.int32(25), jnp.int32(100))
     np.testing.assert_allclose(ta_lpg.times(clock), [0.25, np.log(100)], rtol=1e-6)
@@ -392,7 +420,7 @@ def test_time_is_read_as_a_share_and_a_logarithm():
 @pytest.mark.parametrize("as_released", [False, True])
 def test_ta_lpg_is_lpg_told_the_time(as_released):
     """The clock counts updates, and what the network is told is what moves the learner."""
-    small = {"hidden": 4, "embedding": 3}
+    small: Any = {"hidden": 4, "embedding": 3}
     rule = ta_lpg.ta_lpg(AGENT, HEADS, lifetime=8, as_released=as_released, **small)
     eta, params, rollout = drawn(rule.init_eta), tables(), experience()
     state = rule.init(params)
@@ -428,7 +456,7 @@ def test_without_its_weights_for_the_time_ta_lpg_is_lpg():
         eta = {**timed, "core": {**timed["core"], "in": weights}}
         flags = (rollout.terminated, rollout.last)
         seen = Seen(rollout.reward, *flags, 0.5 + 0 * rollout.reward, y[rollout.inputs.obs],
-                    y[rollout.next_inputs.obs], told)  # fmt: skip
+                    y[rollout.next_inputs.obs], jnp.broadcast_to(told, (N, len(told))))  # fmt: skip
         both.append(lpg_net(eta, seen, core="gru"))
     for a, b in zip(jax.tree.leaves(both[0]), jax.tree.leaves(both[1]), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)

@@ -30,8 +30,8 @@ def test_it_is_a_layer_on_one_hot_observations():
     state = state.replace(cell=jnp.int32(9), objects=jnp.int32(5))
     obs, _ = env.observe(state, level)
     vector, _ = hot.observe(state, level)
-    total = lambda params: sum(jnp.sum(jnp.sin(x)) for x in said(params).values())  # noqa: E731
     said = lambda params: agent.apply(params, (), seen(obs))[0]  # noqa: E731
+    total = lambda params: sum(jnp.sum(jnp.sin(x)) for x in said(params).values())  # noqa: E731
     linear = lambda params: {k: vector[:-1] @ x for k, x in params.items()}  # noqa: E731
     for name, head in said(params).items():
         np.testing.assert_allclose(head, linear(params)[name], rtol=1e-6)

@@ -31,7 +31,10 @@ class Sizes(NamedTuple):
 
 
 class Seen(struct.PyTreeNode):
-    """What the network reads, leaves [N, T, ...] but for `extra`."""
+    """What the network reads of N streams, of one life or of many; leaves [N, T, ...].
+
+    Only `extra` is [N, F].
+    """
 
     reward: jax.Array
     terminated: jax.Array  # bool; the prediction of what follows then counts as nothing
@@ -39,7 +42,7 @@ class Seen(struct.PyTreeNode):
     prob: jax.Array  # of the action taken
     y: jax.Array  # [N, T, M] the predictions, as probabilities
     next_y: jax.Array  # [N, T, M] those at the true successor
-    extra: jax.Array  # [F] the same at every step; [0] for LPG itself
+    extra: jax.Array  # [N, F] the same at every step; [N, 0] for LPG itself
 
 
 class Targets(struct.PyTreeNode):
@@ -108,7 +111,7 @@ def features(embed: list[Params], seen: Seen) -> jax.Array:
     after = jnp.where(seen.terminated, 0, number(seen.next_y))
     ended = seen.terminated.astype(seen.reward.dtype)
     own = jnp.stack([seen.reward, ended, seen.prob, number(seen.y), after], axis=-1)
-    extra = jnp.broadcast_to(seen.extra, (*own.shape[:-1], seen.extra.shape[-1]))
+    extra = jnp.broadcast_to(seen.extra[:, None], (*own.shape[:-1], seen.extra.shape[-1]))
     return jnp.concatenate([own, extra.astype(own.dtype)], axis=-1)
 
 

@@ -131,6 +131,39 @@ def built(
     return UpdateRule(heads, init_eta, init, update)
 
 
+def update_lives(
+    agent: Agent,
+    *,
+    optimizer: optax.GradientTransformation | None = None,
+    core: str = "gru",
+    tell: Callable[[Clock], jax.Array] | None = None,
+) -> Callable[[Eta, Params, LifeState, Rollout], tuple[Params, LifeState, Metrics]]:
+    """What `vmap` of the rule's update over lives computes, with one pass of the network over all.
+
+    The function takes eta, and params, states and rollouts [A, ...] of A lives. `vmap` alone keeps
+    the lives apart in every product, and the derivative in eta copies what it reads for that: a
+    meta-gradient over 4 or 8 lives of 64 streams took 12 % or 20 % longer so (two CPU cores).
+
+    Args:
+      agent, optimizer, core: as of the rule.
+      tell: what the network is told of the clock; `metarl.rules.ta_lpg.times` for TA-LPG.
+    """
+    used = optimizer or clipped()
+
+    def update(eta: Eta, params: Params, state: LifeState, rollout: Rollout):
+        lives, streams = rollout.reward.shape[:2]
+        told = jax.vmap(tell)(state.clock) if tell and state.clock else jnp.zeros((lives, 0))
+        seen = jax.vmap(lambda *x: see(agent, *x))(params, rollout, told)
+        seen = jax.tree.map(lambda x: x.reshape(lives * streams, *x.shape[2:]), seen)
+        targets = lpg_net(eta, seen, core=core)
+        targets = jax.tree.map(lambda x: x.reshape(lives, streams, *x.shape[1:]), targets)
+        follows = jax.vmap(lambda *x: follow(agent, used, *x))
+        params, state, metrics = follows(params, state, rollout, targets)
+        return params, state.replace(clock=ticked(state.clock)), metrics
+
+    return update
+
+
 def see(agent: Agent, params: Params, rollout: Rollout, extra: jax.Array) -> Seen:
     """What the network reads of experience [N, T, ...] and of the params that learn from it."""
     # The network is given what it reads: neither the gradient in params nor a meta-gradient passes
@@ -139,6 +172,7 @@ def see(agent: Agent, params: Params, rollout: Rollout, extra: jax.Array) -> See
     now, after = jax.vmap(lambda stream: replay(agent, params, stream))(rollout)
     prob = jnp.exp(policy(now).log_prob(rollout.action))
     y, next_y = (jax.nn.softmax(heads["y"]) for heads in (now, after))
+    extra = jnp.broadcast_to(extra, (rollout.reward.shape[0], *extra.shape))
     return Seen(rollout.reward, rollout.terminated, rollout.last, prob, y, next_y, extra)
 
 
