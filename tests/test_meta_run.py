@@ -209,7 +209,7 @@ def test_histograms_and_checks_of_arrays():
     [
         "bmg updates=2 bootstrap=3",
         "bmg match=distance",
-        "evolution updates=2 pairs=2",
+        "evolution updates=2 pairs=2 fitness=objective",
         "forward decay=0.9",
         "metagrad updates=3 mix=1.0 levels=2",
         "persistent",
