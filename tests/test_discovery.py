@@ -85,17 +85,23 @@ def test_the_meta_gradient_equals_finite_differences(parts):
             np.testing.assert_allclose(slope, (up - down) / 2e-5, rtol=1e-6)
 
 
-def test_lives_taken_in_chunks_are_the_same_lives(parts):
+@pytest.mark.parametrize(
+    "options", [{"chunk": 2}, pytest.param({"gradient": 1}, marks=pytest.mark.slow)]
+)
+def test_lives_taken_in_chunks_or_with_checkpoints_are_the_same_lives(parts, options):
     found = []
-    for options in ({}, {"chunk": 2}, {"gradient": 1}):
-        meta = loop(parts, **options)
+    for chosen in ({}, options):
+        meta = loop(parts, **chosen)
         state = meta.init(jax.random.key(0), parts.learners)
         found.append(jax.jit(meta.update)(state, parts.learners, jax.random.key(6)))
-    for other in found[1:]:
-        for a, b in zip(jax.tree.leaves(found[0]), jax.tree.leaves(other), strict=True):
-            np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-6)
+    for a, b in zip(*map(jax.tree.leaves, found), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-6)
+
+
+def test_a_chunk_that_does_not_divide_the_lives_is_refused(parts):
+    meta = loop(parts, chunk=3)
+    state = meta.init(jax.random.key(0), parts.learners)
     with pytest.raises(ValueError, match="divisor of the 4 learners, got 3"):
-        meta = loop(parts, chunk=3)
         meta.update(state, parts.learners, jax.random.key(6))
 
 
