@@ -16,7 +16,7 @@ from metarl.ops import keys
 from metarl.ops.distributions import policy
 from metarl.ops.statistics import episodes
 from metarl.ops.unroll import scale_gradient, unroll
-from metarl.rollout import Experience, VectorEnv, successor
+from metarl.rollout import Experience, VectorEnv, successor, where
 from metarl.types import (
     Agent,
     EpisodeStats,
@@ -44,6 +44,18 @@ def birth(agent: Agent, rule: UpdateRule, venv: VectorEnv, env_params: PyTree, k
     episode = EpisodeStats(jnp.zeros(num_envs), jnp.zeros(num_envs, jnp.int32))
     zero = jnp.int32(0)
     return Learner(params, rule.init(params), env_params, env_state, carry, episode, zero, zero)
+
+
+def renew(
+    learners: Learner, ended: jax.Array, key: Key, births: Callable[[Key], Learner]
+) -> Learner:
+    """The population [A, ...] with new lives where old ones `ended` [A]. The key is consumed.
+
+    `births` makes a whole population of newborns from [A] keys.
+    """
+    places = jax.random.split(key, ended.shape[0])
+    keys = jax.vmap(lambda k, n: jax.random.fold_in(k, n + 1))(places, learners.life)
+    return where(ended, births(keys).replace(life=learners.life + 1), learners)
 
 
 def act(

@@ -209,7 +209,7 @@ def _view(env: Any, state: PyTree, params: PyTree, ts: TimeStep, shown: PyTree) 
     return where(ts.last, shown, (ts.obs, ts.action_mask))
 
 
-def where(condition: jax.Array, a: PyTree, b: PyTree) -> PyTree:
+def where(condition: jax.Array, a: PyTree, b: PyTree) -> Any:
     """Rows of `a` where `condition` [N], else rows of `b`."""
 
     def pick(x: jax.Array, y: jax.Array) -> jax.Array:

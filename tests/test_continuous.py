@@ -18,7 +18,7 @@ from metarl.inner import act, birth, live
 from metarl.ops.distributions import policy
 from metarl.ops.returns import gae
 from metarl.rollout import vectorize
-from metarl.rules import a2c, ppo
+from metarl.rules import a2c, ppo, proximal
 from metarl.testing.compare import differences
 from metarl.types import AgentInput
 
@@ -109,7 +109,7 @@ def test_an_a2c_step_is_the_gradient_worked_out_by_hand(linear):
 def test_the_gradient_of_ppo_is_that_of_finite_differences(linear):
     agent, params, rollout = linear
     eta = ppo.hypers()
-    batch = ppo.prepare(agent, eta, params, rollout)
+    batch = proximal.prepare(agent, eta, params, rollout)
     params = jax.tree.map(lambda x: x + 0.05, params)  # where no ratio is on the edge of the clip
     flat, whole = ravel_pytree(params)
     loss = jax.jit(lambda flat: ppo.ppo_loss(agent, eta, whole(flat), batch)[0])

@@ -11,7 +11,7 @@ from metarl.agents.gru import gru
 from metarl.agents.mlp import mlp
 from metarl.inner import act, birth
 from metarl.rollout import next_values, replay, vectorize
-from metarl.rules import a2c, ppo
+from metarl.rules import a2c, ppo, proximal
 
 N, T = 4, 6
 
@@ -158,7 +158,7 @@ def test_weights_multiply_the_losses_of_each_step(parts, shape):
 
 
 def prepared(agent, learner, rollout):
-    return jax.jit(lambda r: ppo.prepare(agent, ppo.hypers(), learner.params, r))(rollout)
+    return jax.jit(lambda r: proximal.prepare(agent, ppo.hypers(), learner.params, r))(rollout)
 
 
 def test_first_ppo_step_is_a_policy_gradient_step(parts):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from metarl.curriculum.replay import Curriculum
+from metarl.inner import renew
 from metarl.types import Key, Learner, MetaLearner, Metrics, PyTree
 
 Born = Callable[[PyTree, Key], Learner]  # a new learner on a level
@@ -74,14 +75,7 @@ def on_levels(
 def _reborn(born: Born) -> Callable[[Learner, jax.Array, PyTree, Key], Learner]:
     """The population with new lives where old ones ended."""
 
-    def renew(learners: Learner, ended: jax.Array, levels: PyTree, key: Key) -> Learner:
-        places = jax.random.split(key, len(ended))
-        keys = jax.vmap(lambda k, n: jax.random.fold_in(k, n + 1))(places, learners.life)
-        new = jax.vmap(born)(levels, keys).replace(life=learners.life + 1)
+    def reborn(learners: Learner, ended: jax.Array, levels: PyTree, key: Key) -> Learner:
+        return renew(learners, ended, key, lambda keys: jax.vmap(born)(levels, keys))
 
-        def pick(fresh: jax.Array, old: jax.Array) -> jax.Array:
-            return jnp.where(ended.reshape(-1, *(1,) * (old.ndim - 1)), fresh, old)
-
-        return jax.tree.map(pick, new, learners)
-
-    return renew
+    return reborn

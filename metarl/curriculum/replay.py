@@ -26,6 +26,7 @@ from metarl.curriculum.buffer import (
 from metarl.curriculum.few import for_few
 from metarl.curriculum.prioritised import Priority, draw, log_probabilities, rank
 from metarl.curriculum.scores import Scoring
+from metarl.rollout import where
 from metarl.types import Key, Metrics, PyTree
 
 Sample = Callable[[Key], PyTree]  # a new level
@@ -116,7 +117,7 @@ def uniform(sample: Sample, learners: int) -> Curriculum:
     def replace(state: PyTree, ended: jax.Array, life: PyTree, key: Key):
         levels, calls = state
         fresh = jax.vmap(sample)(jax.random.split(jax.random.fold_in(key, calls), learners))
-        levels = _select(ended, fresh, levels)
+        levels = where(ended, fresh, levels)
         return levels, (levels, calls + 1), {"births": jnp.sum(ended)}
 
     return Curriculum(init, replace)
@@ -254,7 +255,7 @@ def _redrawn(
     fresh = jax.vmap(sample)(jax.random.split(fresh_key, learners))
     if edit is not None and chosen.edited:
         parents = take(buffer.level, old)
-        fresh = _select(changed, _edited(edit, edit_key, parents, chosen.edits), fresh)
+        fresh = where(changed, _edited(edit, edit_key, parents, chosen.edits), fresh)
     kept = jnp.where(replays, old, chosen.capacity)
     buffer = buffer.replace(used=buffer.used.at[kept].add(1, mode="drop"))
     buffer, new, inserted = insert(buffer, fresh, ended & ~replays)
@@ -284,12 +285,3 @@ def _told(buffer: Buffer) -> Metrics:
         "score_mean": jnp.where(count > 0, mean, jnp.nan),
         "score_max": jnp.where(count > 0, highest, jnp.nan),
     }
-
-
-def _select(which: jax.Array, new: PyTree, old: PyTree) -> Any:
-    """Rows [A, ...] of `new` where `which` [A] says so."""
-
-    def pick(new: jax.Array, old: jax.Array) -> jax.Array:
-        return jnp.where(which.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
-
-    return jax.tree.map(pick, new, old)

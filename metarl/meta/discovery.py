@@ -22,7 +22,7 @@ from metarl.ops.distributions import policy
 from metarl.ops.returns import gae
 from metarl.ops.statistics import episodes
 from metarl.ops.unroll import unroll
-from metarl.rollout import VectorEnv, next_values, replay
+from metarl.rollout import VectorEnv, next_values, replay, where
 from metarl.types import (
     Agent,
     Eta,
@@ -279,11 +279,6 @@ def renewed(critic: Critic, critics: CriticState, learners: Learner, key: Key) -
     begun = critics.life != learners.life
 
     def renew(critics: CriticState) -> CriticState:
-        fresh = newborn(critic, key, learners)
-
-        def pick(new: jax.Array, old: jax.Array) -> jax.Array:
-            return jnp.where(begun.reshape(-1, *(1,) * (old.ndim - 1)), new, old)
-
-        return jax.tree.map(pick, fresh, critics)
+        return where(begun, newborn(critic, key, learners), critics)
 
     return jax.lax.cond(jnp.any(begun), renew, lambda critics: critics, critics)

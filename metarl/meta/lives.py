@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
+from metarl.inner import renew
 from metarl.types import Key, Learner, MetaLearner, PyTree
 
 
@@ -36,23 +37,15 @@ def lives(
       lifetime: in updates of the learner.
     """
 
-    def renew(learners: Learner, key: Key) -> Learner:
-        dead = learners.age >= lifetime
-        places = jax.random.split(key, learners.age.shape[0])
-        birth_keys = jax.vmap(lambda k, n: jax.random.fold_in(k, n + 1))(places, learners.life)
-        new = jax.vmap(born)(birth_keys).replace(life=learners.life + 1)
-
-        def pick(fresh: jax.Array, old: jax.Array) -> jax.Array:
-            return jnp.where(dead.reshape(-1, *(1,) * (old.ndim - 1)), fresh, old)
-
-        return jax.tree.map(pick, new, learners)
+    def reborn(learners: Learner, dead: jax.Array, key: Key) -> Learner:
+        return renew(learners, dead, key, jax.vmap(born))
 
     def update(state: PyTree, learners: Learner, key: Key):
         live_key, birth_key = jax.random.split(key)
         state, learners, metrics = meta.update(state, learners, live_key)
         dead = learners.age >= lifetime
         learners = jax.lax.cond(
-            jnp.any(dead), renew, lambda learners, _: learners, learners, birth_key
+            jnp.any(dead), reborn, lambda learners, *_: learners, learners, dead, birth_key
         )
         return state, learners, {**metrics, "births": jnp.sum(dead)}
 

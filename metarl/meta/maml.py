@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl.inner import Gradient, act, birth, check_gradient, learn
+from metarl.inner import Gradient, act, birth, check_gradient, learn, turn_keys
 from metarl.meta.common import MetaState, Objective, moved, started
 from metarl.ops.distributions import policy
 from metarl.ops.surrogates import score as score_term
@@ -146,7 +146,7 @@ def adapted(
         improve = partial(jax.checkpoint, prevent_cse=False)(improve)
 
     def step(learner: Learner) -> tuple[Learner, Metrics]:
-        act_key, update_key = jax.random.split(jax.random.fold_in(key, learner.age))
+        act_key, update_key = turn_keys(key, learner)
         rollout = episodes_of(agent, rule, venv, learner, act_key, length=length)
         new, metrics = improve(eta, learner, rollout, update_key)
         if gradient == "none":  # the step is a constant

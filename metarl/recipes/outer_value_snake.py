@@ -29,15 +29,14 @@ from metarl.recipes.common import (
     last_share,
     told,
 )
+from metarl.recipes.outer_value import PAPER
 from metarl.recipes.snake_agent import snake_agent
 from metarl.rollout import vectorize
 from metarl.rules import a2c, outer_value
 from metarl.types import Agent, Eta, Key, Params, PyTree, Rollout, UpdateRule
 
-PAPER = (
-    "Debiasing meta-gradient RL by learning the outer value function "
-    "(Bonnet et al. 2022, https://arxiv.org/abs/2211.10550)"
-)
+__all__ = ["CLAIM", "LONG", "PAPER", "QUICK", "Settings", "arms", "conclude"]
+
 CLAIM = (
     "on Snake outer advantages are far above 0 with the inner critic and about 0 with an outer "
     "value, and meta-learned discounts are better with it"

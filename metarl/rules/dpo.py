@@ -5,6 +5,7 @@ leaving the old policy, in the closed form that the authors read off a learned o
 """
 
 from collections.abc import Mapping
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,9 +13,9 @@ import optax
 from flax import struct
 from jax.typing import ArrayLike
 
-from metarl.rules.common import actor_critic_heads, adam, check_heads
-from metarl.rules.proximal import Batch, passes, prepare, proximal_loss
-from metarl.types import Agent, Key, Metrics, Params, PyTree, Rollout, UpdateRule
+from metarl.rules.common import actor_critic_heads, adam
+from metarl.rules.proximal import Batch, less, proximal, proximal_loss
+from metarl.types import Agent, Metrics, Params, UpdateRule
 
 heads = actor_critic_heads
 
@@ -58,23 +59,9 @@ def dpo(
 
     Args and Raises: as `metarl.rules.ppo.ppo`.
     """
-    optimizer_ = optimizer or adam()
-    eta_ = eta or (hypers() if optimizer is None else hypers(learning_rate=1.0))
-
-    def update(eta: Hypers, params: Params, state: PyTree, rollout: Rollout, key: Key):
-        check_heads(rollout.heads, heads, "dpo")
-        return passes(
-            lambda params, batch: dpo_loss(agent, eta, params, batch),
-            optimizer_,
-            eta.learning_rate,
-            (params, state),
-            prepare(agent, eta, params, rollout),
-            key,
-            epochs=epochs,
-            minibatches=minibatches,
-        )
-
-    return UpdateRule(heads, lambda key: eta_, optimizer_.init, update)
+    chosen = eta or (hypers() if optimizer is None else hypers(learning_rate=1.0))
+    how = {"epochs": epochs, "minibatches": minibatches}
+    return proximal("dpo", dpo_loss, agent, heads, optimizer or adam(), chosen, **how)
 
 
 def dpo_loss(agent: Agent, eta: Hypers, params: Params, batch: Batch) -> tuple[jax.Array, Metrics]:
@@ -82,12 +69,8 @@ def dpo_loss(agent: Agent, eta: Hypers, params: Params, batch: Batch) -> tuple[j
 
     Advantages are standardised over the minibatch.
     """
-
-    def gain(log_ratio: jax.Array, adv: jax.Array) -> tuple[jax.Array, Metrics]:
-        penalty = drift(log_ratio, adv, eta.alpha, eta.beta)
-        return jnp.exp(log_ratio) * adv - penalty, {"drift": jnp.mean(penalty)}
-
-    return proximal_loss(agent, eta, params, batch, gain)
+    penalty = partial(drift, alpha=eta.alpha, beta=eta.beta)
+    return proximal_loss(agent, eta, params, batch, less(penalty))
 
 
 def drift(log_ratio: jax.Array, adv: jax.Array, alpha: ArrayLike, beta: ArrayLike) -> jax.Array:

@@ -16,7 +16,7 @@ from flax import struct
 from metarl.nets.linear import lecun_init
 from metarl.rules.common import actor_critic_heads, adam, check_heads
 from metarl.rules.life import Clock, LifeState, ticked
-from metarl.rules.proximal import Batch, passes, prepare, proximal_loss
+from metarl.rules.proximal import Batch, less, passes, prepare, proximal_loss
 from metarl.types import Agent, Eta, Key, Metrics, Params, Rollout, UpdateRule
 
 FLAT = 1e-4  # the drift is exactly zero where the network says less than this
@@ -152,12 +152,7 @@ def lpo_loss(
 
     Advantages are standardised over the minibatch.
     """
-
-    def gain(log_ratio: jax.Array, adv: jax.Array) -> tuple[jax.Array, Metrics]:
-        penalty = drift(log_ratio, adv)
-        return jnp.exp(log_ratio) * adv - penalty, {"drift": jnp.mean(penalty)}
-
-    return proximal_loss(agent, numbers, params, batch, gain)
+    return proximal_loss(agent, numbers, params, batch, less(drift))
 
 
 def drift_init(key: Key, n_in: int, hidden: int) -> Eta:

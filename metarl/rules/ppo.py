@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from metarl.rules.common import actor_critic_heads, adam, check_heads
-from metarl.rules.proximal import Batch, passes, prepare, proximal_loss
-from metarl.types import Agent, Key, Metrics, Params, PyTree, Rollout, UpdateRule
+from metarl.rules.common import actor_critic_heads, adam
+from metarl.rules.proximal import Batch, proximal, proximal_loss
+from metarl.types import Agent, Metrics, Params, UpdateRule
 
 heads = actor_critic_heads
 
@@ -64,23 +64,9 @@ def ppo(
     Raises:
       ValueError: in `update`, while tracing, if `minibatches` does not divide the rows.
     """
-    optimizer_ = optimizer or adam()
-    eta_ = eta or (hypers() if optimizer is None else hypers(learning_rate=1.0))
-
-    def update(eta: Hypers, params: Params, state: PyTree, rollout: Rollout, key: Key):
-        check_heads(rollout.heads, heads, "ppo")
-        return passes(
-            lambda params, batch: ppo_loss(agent, eta, params, batch),
-            optimizer_,
-            eta.learning_rate,
-            (params, state),
-            prepare(agent, eta, params, rollout),
-            key,
-            epochs=epochs,
-            minibatches=minibatches,
-        )
-
-    return UpdateRule(heads, lambda key: eta_, optimizer_.init, update)
+    chosen = eta or (hypers() if optimizer is None else hypers(learning_rate=1.0))
+    how = {"epochs": epochs, "minibatches": minibatches}
+    return proximal("ppo", ppo_loss, agent, heads, optimizer or adam(), chosen, **how)
 
 
 def ppo_loss(agent: Agent, eta: Hypers, params: Params, batch: Batch) -> tuple[jax.Array, Metrics]:

@@ -1,6 +1,6 @@
 """What PPO and its relatives share: a surrogate, and passes over a rollout in minibatches."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, Protocol
 
@@ -13,8 +13,8 @@ from metarl.ops import keys
 from metarl.ops.distributions import policy
 from metarl.ops.returns import gae
 from metarl.rollout import next_values, replay
-from metarl.rules.common import descend
-from metarl.types import Agent, Key, Metrics, Params, PyTree, Rollout
+from metarl.rules.common import check_heads, descend
+from metarl.types import Agent, Eta, Key, Metrics, Params, PyTree, Rollout, UpdateRule
 
 # `(log_ratio, adv) -> (what is maximised, metrics)` of rows [R] or [R, T]; the ratio is that of the
 # probability of the action now to that when it was taken.
@@ -132,3 +132,50 @@ def passes(
     rows = rows.reshape(epochs * minibatches, size // minibatches)
     (params, state), metrics = jax.lax.scan(step, start, rows)
     return params, state, jax.tree.map(jnp.mean, metrics)
+
+
+def proximal(
+    name: str,
+    loss: Callable[[Agent, Any, Params, Batch], tuple[jax.Array, Metrics]],
+    agent: Agent,
+    heads: Mapping[str, int],
+    optimizer: optax.GradientTransformation,
+    eta: Eta,
+    *,
+    epochs: int,
+    minibatches: int,
+) -> UpdateRule:
+    """The rule whose eta are numbers: passes over each rollout down `loss(agent, eta, ...)`.
+
+    Args:
+      name: of the rule, for errors.
+      loss: of the agent, eta, params and some rows of experience.
+      agent, heads, optimizer: as the rule takes them.
+      eta: what `init_eta` returns.
+      epochs, minibatches: as of `passes`.
+    """
+
+    def update(eta: Any, params: Params, state: PyTree, rollout: Rollout, key: Key):
+        check_heads(rollout.heads, heads, name)
+        return passes(
+            lambda params, batch: loss(agent, eta, params, batch),
+            optimizer,
+            eta.learning_rate,
+            (params, state),
+            prepare(agent, eta, params, rollout),
+            key,
+            epochs=epochs,
+            minibatches=minibatches,
+        )
+
+    return UpdateRule(heads, lambda key: eta, optimizer.init, update)
+
+
+def less(drift: Callable[[jax.Array, jax.Array], jax.Array]) -> Surrogate:
+    """Ratio times advantage less a drift, a function of the log-ratio and the advantage."""
+
+    def gain(log_ratio: jax.Array, adv: jax.Array) -> tuple[jax.Array, Metrics]:
+        penalty = drift(log_ratio, adv)
+        return jnp.exp(log_ratio) * adv - penalty, {"drift": jnp.mean(penalty)}
+
+    return gain
