@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -125,6 +125,19 @@ def settle(what: str, given: dict[str, Value], known: dict[str, Value]) -> dict[
         name: _coerce(f"{what} {name}", given[name], default) if name in given else default
         for name, default in known.items()
     }
+
+
+def at_scale(part: Part, scales: Mapping[str, Any], scale: str) -> Any:
+    """The settings of a scale, a dataclass, with those of `part` in their place.
+
+    Raises:
+      ValueError: no such scale or setting.
+    """
+    if scale not in scales:
+        raise ValueError(f"{part.name} has no scale {scale!r}; it has {', '.join(scales)}")
+    base = scales[scale]
+    known = {f.name: getattr(base, f.name) for f in dataclasses.fields(base)}
+    return type(base)(**settle(part.name, part.fields, known))
 
 
 def rule_settings(name: str) -> tuple[dict[str, Value], dict[str, Value]]:

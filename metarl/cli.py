@@ -8,7 +8,7 @@ import tyro
 
 import metarl
 from metarl import registry
-from metarl.commands import COMMANDS, Found
+from metarl.commands import COMMANDS, Found, MetaTrainRule
 from metarl.config import Part, Tune, whole_number
 
 
@@ -24,8 +24,11 @@ def main(argv: list[str] | None = None) -> int:
         hint = registry.did_you_mean(name, list(COMMANDS))
         return _fail(f"no command {name!r}{hint} known: {', '.join(COMMANDS)}", 2)
     sys.path.append(os.getcwd())  # where `module:Class` may lie; last, so that it shadows nothing
+    kind: Any = COMMANDS[name]
+    if name == "meta-train" and rest and rest[0] in registry.TRAININGS:
+        kind = MetaTrainRule
     with _constructors():
-        command = tyro.cli(COMMANDS[name], prog=f"metarl {name}", args=rest)
+        command = tyro.cli(kind, prog=f"metarl {name}", args=rest)
     return _run(command)
 
 

@@ -68,7 +68,46 @@ class MetaTrain(MetaConfig):
         _trained(config, self.out, f"{self.env.name}-{self.rule.name}-{self.outer.name}")
 
 
-def _trained(config: Config, out: Path | None, stem: str) -> None:
+@dataclass(frozen=True)
+class MetaTrainRule:
+    """Learn an update rule, and test it on levels that it never saw.
+
+    `metarl meta-train lpg_grid --quick` takes minutes on two cores; `metarl recipes` lists what can
+    be learned. Writes the weights, which `--rule` and `metarl.rules.load` take, curves and
+    TensorBoard files. Ctrl-C saves; `metarl resume RUN` continues to the same result, bit for bit.
+    """
+
+    training: Annotated[Part, tyro.conf.Positional, _recipe]
+    """Name, then settings: `metarl meta-train lpg_grid hidden=64 lives=64`."""
+    quick: bool = False
+    """Settings that show learning within ten minutes on two cores."""
+    laptop: bool = False
+    """Settings that learn a useful rule there in an hour or two; the default is as published."""
+    seeds: tuple[int, ...] = (0,)
+    """One meta-training a seed, one after the other."""
+    log_every: int = 0
+    """Meta-updates per row of metrics.csv; 0 makes about 200 rows."""
+    checkpoint_seconds: float = 60.0
+    """Seconds between checkpoints: what a crash may lose."""
+    tick_seconds: float = 1.0
+    """Seconds between looks at the device, to log and to notice Ctrl-C. Never changes a result."""
+    out: Path | None = None
+    """Folder of the run; by default a new one in runs/."""
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        from metarl.configs import TrainingConfig
+        from metarl.training import build_training
+
+        if self.quick and self.laptop:
+            raise ValueError("--quick and --laptop exclude each other")
+        scale = "quick" if self.quick else "laptop" if self.laptop else "full"
+        names = ("training", "seeds", "log_every", "checkpoint_seconds", "tick_seconds")
+        config = TrainingConfig(**{name: getattr(self, name) for name in names})
+        _trained(build_training(config, scale).config, self.out, self.training.name)
+
+
+def _trained(config: Any, out: Path | None, stem: str) -> None:
     """Trains in a new folder and tells how well."""
     from metarl.io.runs import free_path
     from metarl.outcome import finish

@@ -59,7 +59,47 @@ class Tune:
 
 
 @dataclass(frozen=True)
-class Config:
+class Stored:
+    """How configurations, which are dataclasses, are written and read."""
+
+    def dumps(self) -> str:
+        """As JSON, which `loads` reads back exactly."""
+        return json.dumps(asdict(self), indent=2) + "\n"
+
+    @classmethod
+    def loads(cls, text: str) -> Self:
+        """From JSON.
+
+        Raises:
+          ValueError: not JSON, unknown or missing entries, or impossible values.
+        """
+        entries = json.loads(text)
+        known = {f.name for f in fields(cls)}
+        if not isinstance(entries, dict) or set(entries) != known:
+            wrong = sorted(known.symmetric_difference(entries)) if entries else "nothing"
+            raise ValueError(f"entries of a configuration are {sorted(known)}; see {wrong}")
+        kinds = {f.name: f.type for f in fields(cls)}
+        parts = {
+            name: kind.of(entries[name])
+            for name, kind in kinds.items()
+            if kind in (Part, Tune)  # the classes themselves: annotations are not strings here
+        }
+        return cls(**{**entries, **parts, "seeds": tuple(entries["seeds"])})
+
+    def check_run(self) -> None:
+        """Raises ValueError where seeds or seconds are impossible."""
+        own: Any = self
+        for name in ("log_every", "checkpoint_seconds", "tick_seconds"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{_flag(name)} must not be negative, got {getattr(self, name)}")
+        if not own.seeds or len(set(own.seeds)) < len(own.seeds):
+            raise ValueError(f"--seeds needs one or more different numbers, got {own.seeds}")
+        if not all(0 <= seed < 2**32 for seed in own.seeds):
+            raise ValueError(f"--seeds must lie in 0..{2**32 - 1}, got {own.seeds}")
+
+
+@dataclass(frozen=True)
+class Config(Stored):
     """One training run. The parts take settings: `--rule ppo epochs=2 learning_rate=3e-4`."""
 
     env: Part
@@ -90,18 +130,12 @@ class Config:
         for name in ("num_envs", "length"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{_flag(name)} must be at least 1, got {getattr(self, name)}")
-        for name in ("log_every", "checkpoint_seconds", "tick_seconds"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{_flag(name)} must not be negative, got {getattr(self, name)}")
+        self.check_run()
         if self.steps < self.steps_per_update:
             raise ValueError(
                 f"--steps {self.steps} is less than one update, which takes {self._product()} "
                 f"= {self.steps_per_update}"
             )
-        if not self.seeds or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"--seeds needs one or more different numbers, got {self.seeds}")
-        if not all(0 <= seed < 2**32 for seed in self.seeds):
-            raise ValueError(f"--seeds must lie in 0..{2**32 - 1}, got {self.seeds}")
         if self.reset.name not in ("fresh", "pool"):
             raise ValueError(f"--reset is fresh or pool, got {self.reset.name!r}")
 
@@ -130,30 +164,6 @@ class Config:
             return min(self.log_every, self.updates)
         small = 2**18 // (self.steps_per_update * len(self.seeds))
         return max(1, min(self.updates // 200, small))
-
-    def dumps(self) -> str:
-        """As JSON, which `loads` reads back exactly."""
-        return json.dumps(asdict(self), indent=2) + "\n"
-
-    @classmethod
-    def loads(cls, text: str) -> Self:
-        """From JSON.
-
-        Raises:
-          ValueError: not JSON, unknown or missing entries, or impossible values.
-        """
-        entries = json.loads(text)
-        known = {f.name for f in fields(cls)}
-        if not isinstance(entries, dict) or set(entries) != known:
-            wrong = sorted(known.symmetric_difference(entries)) if entries else "nothing"
-            raise ValueError(f"entries of a configuration are {sorted(known)}; see {wrong}")
-        kinds = {f.name: f.type for f in fields(cls)}
-        parts = {
-            name: kind.of(entries[name])
-            for name, kind in kinds.items()
-            if kind in (Part, Tune)  # the classes themselves: annotations are not strings here
-        }
-        return cls(**{**entries, **parts, "seeds": tuple(entries["seeds"])})
 
 
 @dataclass(frozen=True)
@@ -216,13 +226,6 @@ class MetaConfig(Config):
 
     def _product(self) -> str:
         return f"{super()._product()} x {self.inner_updates} updates x {self.learners} learners"
-
-
-def loads(text: str) -> Config:
-    """A configuration of either kind from JSON; raises as `Config.loads`."""
-    entries = json.loads(text)
-    meta = isinstance(entries, dict) and "outer" in entries
-    return MetaConfig.loads(text) if meta else Config.loads(text)
 
 
 def read_value(text: str) -> Value:

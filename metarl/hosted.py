@@ -7,7 +7,7 @@ episodes, and so not to the same bits.
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -29,25 +29,32 @@ from metarl.programme import (
     shapes,
     strong,
 )
+from metarl.training import TrainingParts
+from metarl.training_programme import TrainingProgramme, TrainingRun, training_shapes
 from metarl.types import Agent, Key, Learner, Metrics, Params, PyTree
 
+AnyParts = Parts | MetaParts | TrainingParts
 _SIDE_BY_SIDE = 16  # episodes played side by side in an evaluation
 
 
-def is_hosted(parts: Parts | MetaParts) -> bool:
+def is_hosted(parts: AnyParts) -> TypeGuard[Parts]:
     """Whether the environment is one of Gymnasium's."""
-    return isinstance(parts.env, host.HostEnv)
+    return isinstance(parts, Parts) and isinstance(parts.env, host.HostEnv)
 
 
-def programme_of(parts: Parts | MetaParts) -> "Programme | MetaProgramme | HostedProgramme":
+def programme_of(parts: AnyParts) -> "AnyProgramme":
     """The programme that trains these parts."""
+    if isinstance(parts, TrainingParts):
+        return TrainingProgramme(parts)
     if isinstance(parts, MetaParts):
         return MetaProgramme(parts)
     return HostedProgramme(parts) if is_hosted(parts) else Programme(parts)
 
 
-def shapes_of(parts: Parts | MetaParts) -> PyTree:
+def shapes_of(parts: AnyParts) -> PyTree:
     """Shapes and dtypes of the state of all seeds, [S, ...], which checkpoints are held to."""
+    if isinstance(parts, TrainingParts):
+        return training_shapes(parts)
     if isinstance(parts, MetaParts):
         return meta_shapes(parts)
     if not is_hosted(parts):
@@ -58,6 +65,11 @@ def shapes_of(parts: Parts | MetaParts) -> PyTree:
 def learners_of(state: PyTree) -> Learner:
     """One learner a seed, [S, ...], from the state of a run; of a population the eldest."""
     return jax.vmap(eldest)(state.learners) if isinstance(state, MetaRun) else state
+
+
+def outcome_of(state: PyTree) -> PyTree:
+    """What a run has come to: the learners, or the whole of a meta-training."""
+    return state if isinstance(state, TrainingRun) else learners_of(state)
 
 
 class HostedProgramme:
@@ -171,3 +183,6 @@ def _rows(tree: Any) -> list[Any]:
     """A tree of leaves [S, ...] as a list of `S` trees."""
     count = len(jax.tree.leaves(tree)[0])
     return [jax.tree.map(lambda x, i=i: x[i], tree) for i in range(count)]
+
+
+AnyProgramme = Programme | MetaProgramme | TrainingProgramme | HostedProgramme

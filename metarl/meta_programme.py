@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from metarl.meta.common import MetaState, named
+from metarl.meta.common import meta_state, named
 from metarl.meta.lives import staggered
 from metarl.outer import MetaParts
 from metarl.programme import Compiled, kept, lower_rate, strong
@@ -59,7 +59,7 @@ class MetaProgramme(Compiled):
 
     def watched(self, state: MetaRun) -> dict[str, jax.Array]:
         """Arrays [S, ...] of which histograms are kept."""
-        return watched(state)
+        return watched(state.outer)
 
     def _step(self, key: Key, state: MetaRun, env_params: PyTree) -> tuple[MetaRun, Metrics]:
         learners = state.learners.replace(env_params=_each(env_params, self.parts.config.learners))
@@ -67,13 +67,17 @@ class MetaProgramme(Compiled):
         return MetaRun(strong(outer), kept(learners)), metrics
 
     def _learned(self, state: MetaRun) -> PyTree:
-        meta = _meta_state(state.outer)
+        meta = meta_state(state.outer)
         return state.learners.params, () if meta is None else meta.eta
 
 
-def watched(state: MetaRun) -> dict[str, jax.Array]:
-    """Arrays [S, ...] of eta and of the recent mean meta-gradient; lone numbers are metrics."""
-    meta = _meta_state(state.outer)
+def watched(outer: PyTree) -> dict[str, jax.Array]:
+    """Arrays [S, ...] of eta and of the recent mean meta-gradient; lone numbers are metrics.
+
+    Args:
+      outer: the state of an outer loop, [S, ...].
+    """
+    meta = meta_state(outer)
     if meta is None:
         return {}
     trees: dict[str, Any] = {"eta": meta.eta, "meta_grad_mean": meta.moments.mean}
@@ -118,10 +122,3 @@ def _beginning(parts: MetaParts) -> Any:
 def _each(tree: PyTree, count: int) -> PyTree:
     """The same for every learner, [A, ...]."""
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (count, *jnp.shape(x))), tree)
-
-
-def _meta_state(outer: PyTree) -> MetaState | None:
-    """The part of an outer loop's state that has eta, if it keeps one such."""
-    is_state = lambda x: isinstance(x, MetaState)  # noqa: E731
-    found = [x for x in jax.tree.leaves(outer, is_leaf=is_state) if is_state(x)]
-    return found[0] if found else None

@@ -23,14 +23,17 @@ from metarl.ops.statistics import mean_interval
 from metarl.outer import MetaParts, parts_of
 from metarl.recipes.common import Line, Panel
 from metarl.run import Reporter, read_config
+from metarl.training import TrainingParts
+from metarl.training_outcome import conclude
+from metarl.training_programme import TrainingRun
 from metarl.types import Key, Learner, PyTree
 
-AnyParts = Parts | MetaParts
+AgentParts = Parts | MetaParts
 
 _EVALUATION, _PICTURES = 0x65766C, 0x706963  # folded into keys, apart from all that training draws
 
 
-def load(path: pathlib.Path, report: Reporter) -> tuple[RunFolder, AnyParts, Learner]:
+def load(path: pathlib.Path, report: Reporter) -> tuple[RunFolder, AgentParts, Learner]:
     """A run's parts and the learners [S, ...] of its newest whole checkpoint.
 
     Raises:
@@ -38,6 +41,10 @@ def load(path: pathlib.Path, report: Reporter) -> tuple[RunFolder, AnyParts, Lea
     """
     folder = find_run(path)
     parts = parts_of(read_config(folder))
+    if isinstance(parts, TrainingParts):
+        raise ValueError(
+            f"{path} holds a meta-training, which has no agent to look at; see {folder.evaluation}"
+        )
     found = checkpoint.load_newest(folder.checkpoints, shapes_of(parts), report.line)
     if found is None:
         raise ValueError(f"{path} has no checkpoint yet; train it with `metarl resume {path}`")
@@ -59,7 +66,7 @@ def agent_index(config: Config, seed: int | None) -> int:
 
 def score(
     folder: RunFolder,
-    parts: AnyParts,
+    parts: AgentParts,
     learner: Learner,
     *,
     episodes: int = 100,
@@ -129,7 +136,7 @@ def draw_schedules(folder: RunFolder, config: MetaConfig) -> pathlib.Path:
 
 
 def film(
-    parts: AnyParts,
+    parts: AgentParts,
     learner: Learner,
     out: pathlib.Path,
     *,
@@ -176,9 +183,20 @@ def film(
     return write_gif(np.stack(shown[: steps + 1]), out, fps=fps, side=side)
 
 
-def finish(folder: RunFolder, learner: Learner, report: Reporter) -> None:
+def finish(folder: RunFolder, came_of_it: Learner | TrainingRun, report: Reporter) -> None:
     """Evaluates a trained run, draws its curve, films an episode, and tells where they lie."""
     parts = parts_of(read_config(folder))
+    if isinstance(parts, TrainingParts):
+        assert isinstance(came_of_it, TrainingRun)
+        conclude(folder, parts, came_of_it, report)
+    else:
+        assert isinstance(came_of_it, Learner)
+        _finish_agents(folder, parts, came_of_it, report)
+
+
+def _finish_agents(
+    folder: RunFolder, parts: AgentParts, learner: Learner, report: Reporter
+) -> None:
     result = score(folder, parts, learner)
     report.line(sentence(result))
     curve = draw_curve(folder, parts.config, result["random"]["mean"])

@@ -15,7 +15,8 @@ import optax
 
 from metarl import registry
 from metarl.build import HOSTED, Parts, build, settings, settle
-from metarl.config import Config, MetaConfig, Part
+from metarl.config import MetaConfig, Part
+from metarl.configs import AnyConfig, TrainingConfig
 from metarl.inner import Gradient, birth
 from metarl.meta import bijections, matching
 from metarl.meta import bmg as bootstrapped
@@ -27,6 +28,7 @@ from metarl.meta.lives import lives
 from metarl.meta.tune import check_names, tune
 from metarl.rollout import VectorEnv
 from metarl.rules.common import adam
+from metarl.training import TrainingParts, build_training
 from metarl.types import Agent, Environment, Key, Learner, MetaLearner, PyTree, UpdateRule
 
 
@@ -68,8 +70,10 @@ class Inner(NamedTuple):
         return self.agent, self.rule, self.venv, self.objective, self.optimizer
 
 
-def parts_of(config: Config) -> "Parts | MetaParts":
-    """Builds every part of a run of either kind; raises as `build` and `build_meta`."""
+def parts_of(config: AnyConfig) -> "Parts | MetaParts | TrainingParts":
+    """Builds every part of a run of any kind; raises as `build`, `build_meta`, `build_training`."""
+    if isinstance(config, TrainingConfig):
+        return build_training(config)
     return build_meta(config) if isinstance(config, MetaConfig) else build(config)
 
 

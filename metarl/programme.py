@@ -37,6 +37,8 @@ class Compiled:
         env_params: PyTree,
         step: Callable[[PyTree, PyTree, PyTree], tuple[PyTree, Metrics]],
         learned: Callable[[PyTree], PyTree],
+        *,
+        in_turn: bool = False,
     ):
         """Traces the programme.
 
@@ -47,6 +49,8 @@ class Compiled:
           env_params: the task, shared by all.
           step: `(constants, state, env_params) -> (state, metrics [])` of one seed.
           learned: what of the state must stay finite.
+          in_turn: seeds are taken one after the other, so that what a step does only now and then
+            costs nothing at other times; side by side they share its products.
 
         Raises:
           ValueError: parts that do not fit together, found while tracing.
@@ -54,7 +58,8 @@ class Compiled:
         self.capacity = row * max(1, CAPACITY // row)
         self.like = like
         self._told = constants, env_params
-        function = jax.vmap(self._chunk(step, learned), in_axes=(0, 0, None, None))
+        chunk = self._chunk(step, learned)
+        function = _in_turn(chunk) if in_turn else jax.vmap(chunk, in_axes=(0, 0, None, None))
         try:
             lowered = jax.jit(function, donate_argnums=1)
             self._lowered = lowered.lower(constants, like, env_params, np.int32(1))
@@ -147,6 +152,15 @@ class Programme(Compiled):
             agent, rule, venv, eta, learner, key, updates=1, length=self.parts.config.length
         )
         return kept(learner), jax.tree.map(lambda x: x[0], metrics)
+
+
+def _in_turn(chunk: Callable) -> Callable:
+    """`chunk` of every seed, one after the other."""
+
+    def all_seeds(constants: PyTree, state: PyTree, env_params: PyTree, updates: jax.Array):
+        return jax.lax.map(lambda x: chunk(*x, env_params, updates), (constants, state))
+
+    return all_seeds
 
 
 def lower_rate(config: Config) -> str:

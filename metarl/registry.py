@@ -159,6 +159,10 @@ RECIPES = {  # see metarl.recipes.common
     "upgd": "metarl.recipes.upgd",
 }
 
+TRAININGS = {  # see metarl.trainings.common
+    "lpg_grid": "metarl.trainings.lpg_grid",
+}
+
 
 def register(name: str, entry_point: str | Callable[..., Any], **kwargs: Any) -> None:
     """Adds an environment id.
@@ -243,6 +247,15 @@ def recipe_module(name: str) -> Any:
       ValueError: no such recipe.
     """
     return importlib.import_module(_lookup("recipe", RECIPES, name))
+
+
+def training_module(name: str) -> Any:
+    """The module of the meta-training called `name`, or the module of that dotted path.
+
+    Raises:
+      ValueError: no such meta-training.
+    """
+    return importlib.import_module(_lookup("meta-training", TRAININGS, name))
 
 
 def load(path: str) -> Callable[..., Any]:

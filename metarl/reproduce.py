@@ -15,7 +15,7 @@ import numpy as np
 
 import metarl
 from metarl import registry
-from metarl.build import settle
+from metarl.build import at_scale
 from metarl.config import Part
 from metarl.io import checkpoint
 from metarl.io.panels import draw
@@ -87,11 +87,7 @@ def settings_of(recipe: ModuleType, part: Part, scale: str) -> Any:
     scales = {"quick": recipe.QUICK, "full": recipe.Settings()}
     if hasattr(recipe, "LONG"):
         scales["long"] = recipe.LONG
-    if scale not in scales:
-        raise ValueError(f"{part.name} has no scale {scale!r}; it has {', '.join(scales)}")
-    base = scales[scale]
-    known = {f.name: getattr(base, f.name) for f in dataclasses.fields(base)}
-    return type(base)(**settle(part.name, part.fields, known))
+    return at_scale(part, scales, scale)
 
 
 class _Arm:

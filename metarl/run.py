@@ -13,15 +13,13 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from metarl.config import Config, loads
-from metarl.hosted import HostedProgramme, learners_of, programme_of
+from metarl.configs import AnyConfig, loads
+from metarl.hosted import AnyProgramme, outcome_of, programme_of
 from metarl.io import checkpoint
 from metarl.io.logging import MetricsFile, Row, TensorBoard, summarise
 from metarl.io.runs import RunFolder, find_run, new_run, write_atomically
-from metarl.meta_programme import MetaProgramme
 from metarl.outer import parts_of
-from metarl.programme import Programme
-from metarl.types import Learner, PyTree
+from metarl.types import PyTree
 
 META = ("eta/", "tuned/", "meta_grad/")  # how the metrics of an outer loop begin
 
@@ -62,7 +60,7 @@ class Pending(NamedTuple):
     finite: Any  # [S]
 
 
-def train(config: Config, path: pathlib.Path, report: Reporter) -> tuple[RunFolder, Learner]:
+def train(config: AnyConfig, path: pathlib.Path, report: Reporter) -> tuple[RunFolder, PyTree]:
     """Starts a run in a new folder and trains to the end.
 
     Raises:
@@ -78,7 +76,7 @@ def train(config: Config, path: pathlib.Path, report: Reporter) -> tuple[RunFold
         return folder, _Training(programme, folder, report, None).go()
 
 
-def resume(path: pathlib.Path, report: Reporter) -> tuple[RunFolder, Learner]:
+def resume(path: pathlib.Path, report: Reporter) -> tuple[RunFolder, PyTree]:
     """Continues the run in `path` from its newest whole checkpoint; raises as `train` does."""
     folder = find_run(path)
     programme = programme_of(parts_of(read_config(folder)))
@@ -89,7 +87,7 @@ def resume(path: pathlib.Path, report: Reporter) -> tuple[RunFolder, Learner]:
         return folder, _Training(programme, folder, report, found).go()
 
 
-def read_config(folder: RunFolder) -> Config:
+def read_config(folder: RunFolder) -> AnyConfig:
     """The configuration of a run.
 
     Raises:
@@ -106,7 +104,7 @@ class _Training:
 
     def __init__(
         self,
-        programme: Programme | MetaProgramme | HostedProgramme,
+        programme: AnyProgramme,
         folder: RunFolder,
         report: Reporter,
         found: tuple[PyTree, dict[str, Any]] | None,
@@ -122,15 +120,15 @@ class _Training:
         self.board = TensorBoard(folder.tensorboard, self.config.seeds, first_step)
         self.pace = Pace(self.config.updates_per_row, programme.capacity, self.config.tick_seconds)
 
-    def go(self) -> Learner:
-        """Trains to the end; returns the learners of all seeds."""
+    def go(self) -> PyTree:
+        """Trains to the end; returns the learners of all seeds, or the whole meta-training."""
         try:
             if self.done < self.config.updates:
                 with Signals() as signals:
                     self._live(signals)
                 if signals.caught and self.done < self.config.updates:
                     raise Stopped(signals.caught, self.folder)
-            return learners_of(self.state)
+            return outcome_of(self.state)
         finally:
             self.file.close()
             self.board.close()

@@ -17,7 +17,8 @@ from PIL import Image
 from tensorboardX.proto.event_pb2 import Event
 
 from metarl.cli import main
-from metarl.config import Config, MetaConfig, Part, Tune, loads
+from metarl.config import Config, MetaConfig, Part, Tune
+from metarl.configs import loads
 from metarl.io import checkpoint
 from metarl.io.logging import read_metrics
 from metarl.io.runs import RunFolder
@@ -199,7 +200,7 @@ def test_histograms_and_checks_of_arrays():
     nothing: Any = ()
     meta = MetaState(eta, nothing, Moments(eta, eta), nothing)
     state = MetaRun(ForwardState(meta, nothing), nothing)
-    found = {name: x.shape for name, x in watched(state).items()}
+    found = {name: x.shape for name, x in watched(state.outer).items()}
     assert found == {"eta/net": (2, 3, 4), "meta_grad_mean/net": (2, 3, 4)}
 
 

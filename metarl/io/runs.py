@@ -61,6 +61,11 @@ class RunFolder:
         return self.path / "eta.png"
 
     @property
+    def levels(self) -> pathlib.Path:
+        """What a learned rule's agents earn on levels that it never saw."""
+        return self.path / "levels.png"
+
+    @property
     def evaluation(self) -> pathlib.Path:
         """Scores of the trained agents and of the random policy."""
         return self.path / "evaluation.json"

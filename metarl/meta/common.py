@@ -102,6 +102,13 @@ def started(rule: UpdateRule, optimizer: optax.GradientTransformation, key: Key)
     return MetaState(eta, optimizer.init(eta), Moments(zeros, zeros), jnp.int32(0))
 
 
+def meta_state(state: PyTree) -> MetaState | None:
+    """The part of an outer loop's state that has eta, if it keeps one such."""
+    is_state = lambda x: isinstance(x, MetaState)  # noqa: E731
+    found = [x for x in jax.tree.leaves(state, is_leaf=is_state) if is_state(x)]
+    return found[0] if found else None
+
+
 def moved(
     optimizer: optax.GradientTransformation, state: MetaState, grads: PyTree
 ) -> tuple[MetaState, Metrics]:

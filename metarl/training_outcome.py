@@ -1,0 +1,91 @@
+"""What a meta-training has come to: a rule, and how well its agents do where it never learned."""
+
+import json
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from metarl.io.figures import Curve, learning_curves
+from metarl.io.logging import read_metrics
+from metarl.io.panels import draw
+from metarl.io.runs import RunFolder, write_atomically
+from metarl.ops.statistics import mean_interval
+from metarl.recipes.common import Line, Panel
+from metarl.run import Reporter
+from metarl.training import TrainingParts
+from metarl.training_programme import TrainingRun, training_keys
+from metarl.trainings.common import eta_of
+
+_TEST = 0x74657374  # the seed of tests, apart from those of training
+
+RULE, UNTAUGHT = "meta-trained", "random initialisation"
+
+
+def conclude(folder: RunFolder, parts: TrainingParts, run: TrainingRun, report: Reporter) -> None:
+    """Tests the rule, draws what there is to see, and tells where it lies."""
+    report.line("testing what was learned on levels that training never draws")
+    returns = tested(parts, run)
+    result = {
+        "training": str(parts.config.training),
+        "seeds": list(parts.config.seeds),
+        "updates": parts.config.updates,
+        "levels": returns[RULE].shape[1],
+        "returns": {name: _summary(x) for name, x in returns.items()},
+        "gain": _summary(returns[RULE] - returns[UNTAUGHT]),
+    }
+    write_atomically(folder.evaluation, (json.dumps(result, indent=2) + "\n").encode())
+    for name, found in result["returns"].items():
+        report.line(f"{name}: mean return {_figures(found)}")
+    report.line(f"gain over the {UNTAUGHT}: {_figures(result['gain'])}, {_over(returns[RULE])}")
+    name = parts.config.training.name
+    curve = Curve.of(read_metrics(folder.metrics))
+    report.line(f"returns of lives: {learning_curves({name: curve}, folder.curve, title=name)}")
+    report.line(f"score of each level: {draw(_panels(returns), folder.levels, title=name)}")
+
+
+def tested(parts: TrainingParts, run: TrainingRun) -> dict[str, np.ndarray]:
+    """Name -> returns [S, L] on the same levels, of agents at the end of their lives."""
+    test, key = parts.training.test, jax.random.key(_TEST)
+    begin = lambda key: eta_of(parts.training.begin(key))  # noqa: E731
+    returns, first = jax.jit(test.returns), jax.jit(begin)
+    count = len(parts.config.seeds)
+    etas = {
+        RULE: [jax.tree.map(lambda x, i=i: x[i], run.eta) for i in range(count)],
+        UNTAUGHT: [first(key) for key in training_keys(parts)[0]],
+    }
+    found = {name: np.stack([returns(eta, key) for eta in some]) for name, some in etas.items()}
+    others = jax.device_get(jax.jit(test.references)(key))
+    return found | {name: x[None] for name, x in others.items()}
+
+
+def _panels(returns: dict[str, np.ndarray]) -> list[Panel]:
+    """Returns by level, each sorted; and the gain by level."""
+    share = np.linspace(0, 1, returns[RULE].shape[1])
+    lines = [Line(name, share, np.sort(x, axis=1)) for name, x in returns.items()]
+    gain = np.sort(returns[RULE] - returns[UNTAUGHT], axis=1)
+    axis = "share of levels, sorted by it"
+    return [
+        Panel("return at the end of a life", axis, "mean return", lines=lines),
+        Panel(
+            f"gain over the {UNTAUGHT}", axis, lines=[Line("gain", share, gain)], levels={"0": 0.0}
+        ),
+    ]
+
+
+def _summary(returns: np.ndarray) -> dict[str, Any]:
+    """Mean and interval of [S, L]: over seeds where there are several, else over levels."""
+    samples = returns.mean(axis=1) if len(returns) > 1 else returns[0]
+    mean, low, high = mean_interval(samples)
+    return {"mean": mean, "interval": None if math.isnan(low) else [low, high]}
+
+
+def _figures(summary: dict[str, Any]) -> str:
+    ends = summary["interval"]
+    return f"{summary['mean']:.3g}" + (f" [{ends[0]:.3g}, {ends[1]:.3g}]" if ends else "")
+
+
+def _over(returns: np.ndarray) -> str:
+    seeds, levels = returns.shape
+    return f"95 % interval over {f'{seeds} seeds' if seeds > 1 else f'{levels} levels'}"

@@ -1,0 +1,1 @@
+"""Meta-trainings of learned rules, one published system a file: the parts and the numbers."""

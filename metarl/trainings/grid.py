@@ -1,0 +1,159 @@
+"""What the meta-trainings on LPG's grid-worlds share: tabular agents, critics, tests, A2C."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import metarl
+from metarl.agents.tabular import tabular
+from metarl.curriculum import antagonist
+from metarl.curriculum.lives import LevelState, on_levels
+from metarl.curriculum.replay import Curriculum
+from metarl.curriculum.scores import Reference, optimum
+from metarl.inner import birth
+from metarl.meta.common import meta_adam
+from metarl.meta.discovery import Critic, discovery
+from metarl.meta.first_returns import Return, first_returns
+from metarl.rollout import VectorEnv, none, vectorize
+from metarl.rules import lpg
+from metarl.trainings.common import Test, Training
+from metarl.trainings.lives import life_returns
+from metarl.types import Agent, Eta, Key, Learner, PyTree, UpdateRule
+
+LONGEST = 2000  # steps of an episode on any level of the suite
+
+
+@dataclass(frozen=True)
+class GridSettings:
+    """Numbers of a meta-training by meta-gradients; defaults are those of GROOVE's code."""
+
+    env: str = "LPGAll-v0"
+    updates: int = 5000  # meta-updates
+    lives: int = 512
+    workers: int = 64  # environments of each life
+    window: int = 5  # K, a life's updates at each meta-update
+    length: int = 20  # T
+    lifetime: int = 1000  # updates of a life
+    core: str = "gru"
+    hidden: int = 256
+    targets: int = 8  # width of y
+    policy_rate: float = 40.0
+    y_rate: float = 4.0
+    y_cost: float = 0.5
+    value_rate: float = 4.0  # of the critics
+    meta_learning_rate: float = 1e-4
+    meta_max_norm: float = 0.5
+    chunk: int = 4  # lives that are differentiated at once
+    test_levels: int = 256
+
+
+class Grid(NamedTuple):
+    """The parts of lives on grid-worlds."""
+
+    env: Any
+    agent: Agent
+    rule: UpdateRule
+    venv: VectorEnv
+    ret: Return  # of whole episodes, at the end of a life
+
+
+def grid(env_id: str, build: Callable[..., UpdateRule], *, targets: int, workers: int) -> Grid:
+    """The parts; `build(agent, heads)` is the rule."""
+    env = metarl.make(env_id)
+    heads = lpg.heads(env, targets)
+    agent = tabular(env, heads)
+    venv, played = vectorize(env, workers), vectorize(env, workers, none)
+    ret = first_returns(agent, played, max_steps=LONGEST)
+    return Grid(env, agent, build(agent, heads), venv, ret)
+
+
+def training_levels(env: Any) -> Callable[[Key], PyTree]:
+    """Draws a level to train on."""
+    return partial(env.sample_params, split="train")
+
+
+def a2c_reference(parts: Grid, *, workers: int, lifetime: int, length: int) -> Reference:
+    """What A2C earns on a level after a life with GROOVE's numbers for the antagonist."""
+    heads = antagonist.heads(parts.env)
+    agent = tabular(parts.env, heads)
+    rule = antagonist.antagonist_rule(agent, heads)
+    ret = first_returns(agent, vectorize(parts.env, workers, none), max_steps=LONGEST)
+    sizes: Any = {"lifetime": lifetime, "length": length}
+    return antagonist.antagonist(agent, rule, parts.venv, ret, **sizes)
+
+
+def grid_test(
+    parts: Grid, *, levels: int, workers: int, lifetime: int, length: int, chunk: int = 64
+) -> Test:
+    """Held-out levels of the same distribution, with A2C and the best possible return beside."""
+    lives: Any = {"lifetime": lifetime, "length": length, "chunk": chunk}
+    earned = life_returns(parts.agent, parts.rule, parts.venv, parts.ret, **lives)
+    rival = a2c_reference(parts, workers=workers, lifetime=lifetime, length=length)
+
+    def drawn(key: Key) -> PyTree:
+        sample = partial(parts.env.sample_params, split="heldout")
+        return jax.vmap(sample)(jax.random.split(key, levels))
+
+    def returns(eta: Eta, key: Key) -> jax.Array:
+        level_key, life_key, _ = jax.random.split(key, 3)
+        return earned(eta, drawn(level_key), life_key)
+
+    def references(key: Key) -> dict[str, jax.Array]:
+        level_key, _, rival_key = jax.random.split(key, 3)
+        each = (drawn(level_key), jax.random.split(rival_key, levels))
+        best = optimum(parts.env)
+        return {
+            "A2C": jax.lax.map(lambda x: rival(*x), each, batch_size=chunk),
+            "best possible": jax.lax.map(lambda x: best(*x), each, batch_size=chunk),
+        }
+
+    return Test(returns, references)
+
+
+def grid_training(
+    settings: GridSettings, curriculum: Callable[[Grid, GridSettings], Curriculum]
+) -> Training:
+    """LPG by meta-gradients over lives on levels that the curriculum chooses."""
+    fields = {name: getattr(settings, name) for name in ("core", "hidden", *RATES)}
+    build = partial(lpg.lpg, **fields)
+    parts = grid(settings.env, build, targets=settings.targets, workers=settings.workers)
+    descent = optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(settings.value_rate))
+    meta = discovery(
+        parts.agent,
+        parts.rule,
+        parts.venv,
+        Critic(tabular(parts.env, {"value": 1}), descent),
+        meta_adam(settings.meta_learning_rate, max_norm=settings.meta_max_norm),
+        updates=settings.window,
+        length=settings.length,
+        chunk=settings.chunk,
+    )
+    loop = on_levels(
+        meta,
+        partial(birth, parts.agent, parts.rule, parts.venv),
+        curriculum(parts, settings),
+        lifetime=lambda level: jnp.int32(settings.lifetime),
+    )
+
+    def update(state: tuple[LevelState, Learner], key: Key):
+        levels, learners, metrics = loop.update(*state, key)
+        return (levels, learners), metrics
+
+    lives: Any = {"workers": settings.workers, "lifetime": settings.lifetime}
+    return Training(
+        rule="lpg",
+        fields=fields,
+        heads={"targets": settings.targets},
+        steps_per_update=settings.lives * settings.workers * settings.window * settings.length,
+        begin=loop.begin,
+        update=update,
+        test=grid_test(parts, levels=settings.test_levels, length=settings.length, **lives),
+    )
+
+
+RATES = ("policy_rate", "y_rate", "y_cost")  # fields of the rule that are numbers of a life
