@@ -49,7 +49,7 @@ def wheel(sdist, tmp_path_factory):
     return build(source, "wheel", tmp_path_factory.mktemp("wheel"))
 
 
-def files(suffixes=(".py", ".npz")):
+def files(suffixes=(".py", ".npz", ".md")):
     """Every file that belongs in the wheel, by its name there."""
     for folder, place in FOLDERS.items():
         for path in (ROOT / folder).rglob("*"):
@@ -84,9 +84,13 @@ print(metarl.__file__)
 print([importlib.util.find_spec(name) for name in ("envs", "agents")])
 print(metarl.make("Snake-v0", size=5))
 from metarl.envs.levels import shipped
+from metarl.rules import weights
+print((weights.FOLDER / "README.md").is_file(), len(weights.shipped()))
 """
     out = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(installed)).splitlines()
-    assert out == [str(installed / "metarl/__init__.py"), "[None, None]", "Snake(size=5)"]
+    shipped = len(list((ROOT / "metarl/rules/weights").glob("*.npz")))
+    told = ["[None, None]", "Snake(size=5)", f"True {shipped}"]
+    assert out == [str(installed / "metarl/__init__.py"), *told]
     entry_points = next(installed.glob("*.dist-info")) / "entry_points.txt"
     assert "metarl = metarl.cli:main" in entry_points.read_text()
 
