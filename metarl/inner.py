@@ -98,10 +98,36 @@ def learn(
     return learner.replace(params=params, rule_state=state, age=learner.age + 1), metrics
 
 
+def learn_lives(
+    rule: UpdateRule, eta: Eta, learners: Learner, rollouts: Rollout, keys: Key
+) -> tuple[Learner, Metrics]:
+    """`learn` for lives [A] at once, whose rollouts are [A, N, T, ...]. The keys are consumed."""
+    if rule.update_lives is None:
+        return jax.vmap(partial(learn, rule, eta))(learners, rollouts, keys)
+    own = (learners.params, learners.rule_state)
+    params, state, metrics = rule.update_lives(eta, *own, rollouts, keys)
+    return learners.replace(params=params, rule_state=state, age=learners.age + 1), metrics
+
+
 def turn_keys(key: Key, learner: Learner) -> tuple[Key, Key]:
     """For acting and for learning at the learner's age; `key` is that of the whole life."""
     act_key, update_key = keys.split(keys.fold_in(key, learner.age))
     return act_key, update_key
+
+
+def collect(
+    agent: Agent, venv: VectorEnv, learner: Learner, key: Key, *, length: int
+) -> tuple[Rollout, Learner, Metrics, Key]:
+    """The first half of a turn: what the learner acts out at its age, before it learns from it.
+
+    Returns:
+      The rollout as of `act`, the learner after it, its episodes (`ops.statistics.episodes`), and
+      the key to learn with; `key` is that of the whole life.
+    """
+    act_key, update_key = turn_keys(key, learner)
+    rollout, learner = act(agent, venv, learner, act_key, length=length)
+    episode, counts = episodes(learner.episode, rollout.reward, rollout.last)
+    return rollout, learner.replace(episode=episode), counts, update_key
 
 
 def live(
@@ -150,14 +176,12 @@ def live(
         improve = partial(jax.checkpoint, prevent_cse=False)(improve)
 
     def step(learner: Learner) -> tuple[Learner, Metrics]:
-        act_key, update_key = turn_keys(key, learner)
-        rollout, learner = act(agent, venv, learner, act_key, length=length)
+        rollout, learner, counts, update_key = collect(agent, venv, learner, key, length=length)
         if eligibility != 1:
             params, state = scale_gradient((learner.params, learner.rule_state), eligibility)
             learner = learner.replace(params=params, rule_state=state)
         learner, metrics = improve(eta, learner, rollout, update_key)
-        episode, counts = episodes(learner.episode, rollout.reward, rollout.last)
-        return learner.replace(episode=episode), {**metrics, **counts}
+        return learner, {**metrics, **counts}
 
     if gradient == "none":
         eta, learner = jax.lax.stop_gradient((eta, learner))  # asked for by the caller

@@ -134,12 +134,17 @@ class UpdateRule(NamedTuple):
     `(init, update)` is shaped like an optax transformation. `update` sees a batch of streams,
     rollout leaves `[N, T, ...]`, and must be differentiable in `eta`. Its key serves minibatch
     shuffles and noise; most rules ignore it.
+
+    `update_lives` is for rules of which many lives learn faster together: what `vmap` of `update`
+    over all but eta computes. Whoever replaces `update` replaces it too, with None if need be; call
+    it through `metarl.inner.learn_lives`.
     """
 
     heads: Mapping[str, int]  # name -> width of every head the agent must have
     init_eta: Callable[[Key], Eta]
     init: Callable[[Params], PyTree]
     update: Callable[[Eta, Params, PyTree, Rollout, Key], tuple[Params, PyTree, Metrics]]
+    update_lives: Callable[..., tuple[Params, PyTree, Metrics]] | None = None
 
 
 class VectorState(struct.PyTreeNode):

@@ -63,14 +63,14 @@ def test_the_meta_gradient_equals_finite_differences(parts):
     """One update: what the rule reads does not hang on eta then, so nothing is held constant."""
     with jax.enable_x64(True):
         inner = (parts.agent, parts.rule, parts.venv, parts.critic, COSTS)
-        learner, values = jax.tree.map(lambda x: x[0], (parts.learners, parts.critics))
-        learner = learner.replace(params=wide(learner.params), rule_state=wide(learner.rule_state))
-        values = wide(values)
+        lives, values = jax.tree.map(lambda x: x[:2], (parts.learners, parts.critics))
+        lives = lives.replace(params=wide(lives.params), rule_state=wide(lives.rule_state))
+        values, keys = wide(values), jax.random.split(jax.random.key(5), 2)
         how: Any = {"updates": 1, "length": LENGTH, "gradient": "unrolled"}
 
         @jax.jit
         def loss(eta):
-            return judged(*inner, eta, learner, values, jax.random.key(5), **how)[0]
+            return judged(*inner, eta, lives, values, keys, **how)[0].mean()
 
         eta = wide(parts.eta)
         grads = jax.jit(jax.grad(loss))(eta)

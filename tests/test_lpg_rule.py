@@ -395,16 +395,14 @@ def test_lives_learn_together_as_they_do_apart(timed):
     state = stack([rule.init(tables())] * 3)
     if timed:
         state = state.replace(clock=Clock(jnp.array([0, 3, 8]), jnp.array([9, 30, 9])))
-    alone = lambda eta, p, s, r: rule.update(eta, p, s, r, KEY)  # noqa: E731
-    apart = jax.vmap(alone, in_axes=(None, 0, 0, 0))
+    apart, keys = jax.vmap(rule.update, in_axes=(None, 0, 0, 0, 0)), jax.random.split(KEY, 3)
 
     def total(eta, update):
-        out = update(eta, params, state, rollout)
+        out = update(eta, params, state, rollout, keys)
         return sum(jnp.sum(jnp.sin(x)) for x in jax.tree.leaves(out[0])), out
 
     run = jax.jit(jax.grad(total, has_aux=True), static_argnums=1)
-    together = lpg.update_lives(AGENT, tell=ta_lpg.times if timed else None)
-    found, expected = (run(drawn(rule.init_eta), update) for update in (together, apart))
+    found, expected = (run(drawn(rule.init_eta), f) for f in (rule.update_lives, apart))
     for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
 

@@ -71,7 +71,7 @@ def contextual(
         params, inner, metrics = rule.update(full, params, state.rule, rollout, key)
         return params, ContextState(inner, rewards), {**metrics, **told(used)}
 
-    return rule._replace(init_eta=init_eta, init=init, update=update)
+    return rule._replace(init_eta=init_eta, init=init, update=update, update_lives=None)
 
 
 def network(eta: Eta, rewards: jax.Array) -> jax.Array:

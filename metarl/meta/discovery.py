@@ -16,11 +16,10 @@ import jax.numpy as jnp
 import optax
 from flax import struct
 
-from metarl.inner import Gradient, act, check_gradient, learn, turn_keys
+from metarl.inner import Gradient, check_gradient, collect, learn_lives
 from metarl.meta.common import MetaState, life_keys, moved, started, summary
 from metarl.ops.distributions import policy
 from metarl.ops.returns import gae
-from metarl.ops.statistics import episodes
 from metarl.ops.unroll import unroll
 from metarl.rollout import VectorEnv, next_values, replay, where
 from metarl.types import (
@@ -119,8 +118,7 @@ def discovery(
         )
 
     def some(eta: Eta, learners: Learner, critics: CriticState, keys: Key):
-        lives = jax.vmap(judge, in_axes=(None, 0, 0, 0))
-        losses, rest = lives(eta, learners, critics, keys)
+        losses, rest = judge(eta, learners, critics, keys)
         return losses.mean(), (losses, *rest)
 
     def update(state: DiscoveryState, learners: Learner, key: Key):
@@ -173,41 +171,47 @@ def judged(
     critic: Critic,
     costs: Costs,
     eta: Eta,
-    learner: Learner,
+    learners: Learner,
     values: CriticState,
-    key: Key,
+    keys: Key,
     *,
     updates: int,
     length: int,
     gradient: Gradient,
 ) -> tuple[jax.Array, tuple[Learner, CriticState, Metrics]]:
-    """The outer loss of one life: `(loss, (learner and critic afterwards, means of metrics))`."""
+    """The outer losses of lives, everything but eta [A, ...].
 
-    def improve(eta: Eta, learner: Learner, rollout: Rollout, key: Key):
-        learner, metrics = learn(rule, eta, learner, rollout, key)
-        return learner, metrics, penalties(agent, costs, learner.params, rollout, metrics)
+    Returns:
+      Losses [A], and learners and critics afterwards and means of metrics, all [A, ...].
+    """
+    collects = jax.vmap(partial(collect, agent, venv, length=length))
+
+    def improve(eta: Eta, learners: Learner, rollouts: Rollout, keys: Key):
+        learners, metrics = learn_lives(rule, eta, learners, rollouts, keys)
+        punished = jax.vmap(partial(penalties, agent, costs))
+        return learners, metrics, punished(learners.params, rollouts, metrics)
 
     if gradient != "unrolled":
         improve = partial(jax.checkpoint, prevent_cse=False)(improve)
 
-    def turn(learner: Learner) -> tuple[Learner, PyTree]:
-        act_key, update_key = turn_keys(key, learner)
-        rollout, learner = act(agent, venv, learner, act_key, length=length)
-        learner, metrics, cost = improve(eta, learner, rollout, update_key)
-        episode, counts = episodes(learner.episode, rollout.reward, rollout.last)
-        return learner.replace(episode=episode), (rollout, {**metrics, **counts}, cost)
+    def turn(learners: Learner) -> tuple[Learner, PyTree]:
+        rollouts, learners, counts, update_keys = collects(learners, keys)
+        learners, metrics, cost = improve(eta, learners, rollouts, update_keys)
+        return learners, (rollouts, {**metrics, **counts}, cost)
 
-    learner = jax.lax.stop_gradient(learner)  # what came before the window is given
+    learners = jax.lax.stop_gradient(learners)  # what came before the window is given
     levels = gradient if isinstance(gradient, int) else 1
-    learner, (rollouts, metrics, cost) = unroll(turn, learner, updates, levels=levels)
-    # What the learner will collect next, seen in advance: the same keys make the same rollout.
-    rollout, _ = act(agent, venv, learner, turn_keys(key, learner)[0], length=length)
-    values, error = jax.lax.scan(partial(fitted, critic), values, rollouts)
-    adv = advantages(critic, values.params, rollout)
-    values, last_error = fitted(critic, values, rollout)
-    loss = policy_loss(agent, learner.params, rollout, adv) + jnp.mean(cost)
-    told = {**metrics, "critic_loss": jnp.append(error, last_error)}
-    return loss, (learner, values, {**summary(told), "outer_adv": adv.mean()})
+    learners, (rollouts, metrics, cost) = unroll(turn, learners, updates, levels=levels)
+    # What the learners will collect next, seen in advance: the same keys make the same rollouts.
+    ahead, *_ = collects(learners, keys)
+    fits = jax.vmap(partial(fitted, critic))
+    values, errors = jax.lax.scan(fits, values, rollouts)  # errors [K, A]
+    adv = jax.vmap(partial(advantages, critic))(values.params, ahead)
+    values, last_error = fits(values, ahead)
+    losses = jax.vmap(partial(policy_loss, agent))(learners.params, ahead, adv) + cost.mean(axis=0)
+    told = {**metrics, "critic_loss": jnp.concatenate([errors, last_error[None]])}
+    means = jax.vmap(summary, in_axes=1)(told)
+    return losses, (learners, values, {**means, "outer_adv": adv.mean(axis=(1, 2))})
 
 
 def penalties(

@@ -15,9 +15,8 @@ import optax
 from flax import struct
 from jax.flatten_util import ravel_pytree
 
-from metarl.inner import act, learn, turn_keys
+from metarl.inner import act, collect, learn, turn_keys
 from metarl.meta.common import MetaState, Objective, life_keys, moved, started, summary
-from metarl.ops.statistics import episodes
 from metarl.rollout import VectorEnv
 from metarl.types import Agent, Eta, Key, Learner, MetaLearner, PyTree, Rollout, UpdateRule
 
@@ -57,13 +56,10 @@ def forward(
         return ForwardState(meta, jax.tree.map(zeros, _floats(learners)))
 
     def one(eta: Eta, trace: PyTree, learner: Learner, key: Key):
-        act_key, update_key = turn_keys(key, learner)
-        rollout, learner = act(agent, venv, learner, act_key, length=length)
+        rollout, learner, counts, update_key = collect(agent, venv, learner, key, length=length)
         kept = decay * (learner.age > 0)  # a newborn depends on no eta of a life before
         trace = jax.tree.map(lambda z: kept * z, trace)
         learner, trace, metrics = _carried(rule, eta, trace, learner, rollout, update_key)
-        episode, counts = episodes(learner.episode, rollout.reward, rollout.last)
-        learner = learner.replace(episode=episode)
         ahead, _ = act(agent, venv, learner, turn_keys(key, learner)[0], length=length)
         value, slope = jax.value_and_grad(objective)(learner.params, ahead)
         grad = _along(slope, trace, len(jax.tree.leaves(learner.params)))  # [E]

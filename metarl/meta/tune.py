@@ -40,7 +40,7 @@ def tune(rule: UpdateRule, **how: Bijection) -> UpdateRule:
         params, state, metrics = rule.update(full, params, state, rollout, key)
         return params, state, {**metrics, **told(used)}
 
-    return rule._replace(init_eta=init_eta, update=update)
+    return rule._replace(init_eta=init_eta, update=update, update_lives=None)
 
 
 def told(used: dict[str, jax.Array]) -> Metrics:

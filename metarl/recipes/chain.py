@@ -188,4 +188,4 @@ def chain_rule(
         params, state, metrics = rule.update(eta, params, state, rollout, key)
         return fitted(params, eta), state, {**metrics, "outer_adv": outer["first_adv"]}
 
-    return rule._replace(update=update)
+    return rule._replace(update=update, update_lives=None)

@@ -119,7 +119,7 @@ def watched(rule: UpdateRule, agent: Agent, head: str) -> UpdateRule:
         params, state, metrics = rule.update(eta, params, state, rollout, key)
         return params, state, {**metrics, "outer_adv": adv}
 
-    return rule._replace(update=update)
+    return rule._replace(update=update, update_lives=None)
 
 
 def conclude(settings: Settings, results: Results) -> Outcome:

@@ -24,7 +24,7 @@ def rewarded(rule: UpdateRule) -> UpdateRule:
         params, state, metrics = rule.update(eta, params, state, rollout, key)
         return params, state, {**metrics, "reward": jax.lax.stop_gradient(rollout.reward.mean())}
 
-    return rule._replace(update=update)
+    return rule._replace(update=update, update_lives=None)
 
 
 class Parts(NamedTuple):

@@ -128,7 +128,13 @@ def built(
         params, state, metrics = follow(agent, used, params, state, rollout, targets)
         return params, state.replace(clock=ticked(state.clock)), metrics
 
-    return UpdateRule(heads, init_eta, init, update)
+    together = update_lives(agent, optimizer=used, core=sizes.core, tell=tell)
+
+    def update_all(eta: Eta, params: Params, state: LifeState, rollouts: Rollout, keys: Key):
+        check_heads(rollouts.heads, heads, name)
+        return together(eta, params, state, rollouts)
+
+    return UpdateRule(heads, init_eta, init, update, update_all)
 
 
 def update_lives(

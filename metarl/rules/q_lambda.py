@@ -91,7 +91,7 @@ def q_lambda(
         params, state, metrics = learner.update(eta, params, state, rollout, key)
         return with_epsilon(params, eta.epsilon), state, metrics
 
-    return learner._replace(update=update)
+    return learner._replace(update=update, update_lives=None)
 
 
 def q_lambda_loss(

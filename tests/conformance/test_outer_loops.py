@@ -44,6 +44,7 @@ def with_an_unused_entry(rule: UpdateRule) -> UpdateRule:
     return rule._replace(
         init_eta=lambda key: {"used": rule.init_eta(key), "unused": jnp.float32(0.3)},
         update=lambda eta, *rest: rule.update(eta["used"], *rest),
+        update_lives=None,
     )
 
 
