@@ -13,6 +13,8 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
+from metarl.tables import AGENTS, OBJECTIVES, OUTER_LOOPS, RECIPES, RULES, TRAININGS
+
 ENTRY_POINT_GROUP = "metarl.envs"
 
 _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
@@ -107,60 +109,6 @@ _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "brax/reacher": ("metarl.envs.brax:Brax", {"name": "reacher"}),
     "brax/swimmer": ("metarl.envs.brax:Brax", {"name": "swimmer"}),
     "brax/walker2d": ("metarl.envs.brax:Brax", {"name": "walker2d"}),
-}
-
-AGENTS = {
-    "conv": "metarl.agents.conv:conv",
-    "gru": "metarl.agents.gru:gru",
-    "mlp": "metarl.agents.mlp:mlp",
-    "tabular": "metarl.agents.tabular:tabular",
-    "uniform": "metarl.agents.uniform:uniform",
-}
-
-RULES = {  # modules with `heads(env)`, `hypers(...)` and the rule itself under its own name
-    "a2c": "metarl.rules.a2c",
-    "dpo": "metarl.rules.dpo",
-    "lpg": "metarl.rules.lpg",
-    "lpo": "metarl.rules.lpo",
-    "outer_value": "metarl.rules.outer_value",
-    "ppo": "metarl.rules.ppo",
-    "q_lambda": "metarl.rules.q_lambda",
-    "reinforce": "metarl.rules.reinforce",
-    "stac": "metarl.rules.stac",
-    "ta_lpg": "metarl.rules.ta_lpg",
-    "ta_lpo": "metarl.rules.ta_lpo",
-}
-
-OUTER_LOOPS = {  # functions of `metarl.outer.Inner`, whose keywords are the settings of `--outer`
-    "bmg": "metarl.outer:bmg",
-    "evolution": "metarl.outer:evolution",
-    "forward": "metarl.outer:forward",
-    "metagrad": "metarl.outer:metagrad",
-    "persistent": "metarl.outer:persistent",
-    "truncated": "metarl.outer:truncated",
-}
-
-OBJECTIVES = {  # functions of an agent, whose keywords are the settings of `--objective`
-    "policy_gradient": "metarl.meta.objectives:policy_gradient",
-    "stac_outer": "metarl.meta.objectives:stac_outer",
-}
-
-RECIPES = {  # see metarl.recipes.common
-    "bmg_epsilon": "metarl.recipes.bmg_epsilon",
-    "bmg_two_colours": "metarl.recipes.bmg_two_colours",
-    "estimator_bias": "metarl.recipes.estimator_bias",
-    "maml_cheetah": "metarl.recipes.maml_cheetah",
-    "maml_navigation": "metarl.recipes.maml_navigation",
-    "mrp_state_gamma": "metarl.recipes.mrp_state_gamma",
-    "outer_value": "metarl.recipes.outer_value",
-    "outer_value_snake": "metarl.recipes.outer_value_snake",
-    "snake_mixing": "metarl.recipes.snake_mixing",
-    "truncation_bias": "metarl.recipes.truncation_bias",
-    "upgd": "metarl.recipes.upgd",
-}
-
-TRAININGS = {  # see metarl.trainings.common
-    "lpg_grid": "metarl.trainings.lpg_grid",
 }
 
 
