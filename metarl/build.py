@@ -2,7 +2,9 @@
 
 import dataclasses
 import inspect
+import pathlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -13,12 +15,14 @@ from metarl import registry
 from metarl.config import Config, Part, Value
 from metarl.host.env import HostEnv
 from metarl.rollout import Reset, VectorEnv, fresh, pool, vectorize
+from metarl.rules import weights
 from metarl.types import Agent, Environment, Eta, PyTree, UpdateRule
 from metarl.wrappers import ORDER, params_for, wrap
 
 _STATISTICS = 0x73746174  # the seed of random play, apart from all seeds of training
 
 HOSTED = "gym/"  # environments of Gymnasium's, stepped on the host
+DIGEST = "digest"  # of learned weights, beside the settings of their rule
 
 
 class Parts(NamedTuple):
@@ -151,22 +155,56 @@ def rule_settings(name: str) -> tuple[dict[str, Value], dict[str, Value]]:
 
 
 def _rule(part: Part, env: Environment) -> tuple[Callable[..., UpdateRule], Any, Part]:
+    shipped = weights.shipped()
+    if part.name.endswith(weights.SUFFIX) or part.name in shipped:
+        return _weights(part, env)
+    if part.name not in registry.RULES and "." not in part.name:
+        raise registry.unknown("rule", part.name, sorted([*registry.RULES, *shipped]))
     module = registry.rule_module(part.name)
     numbers, shapes = rule_settings(part.name)
     chosen = settle(part.name, part.fields, {**numbers, **shapes})
-    for name in shapes:
-        value = chosen[name]
-        if type(value) is int and value < 1:
-            raise ValueError(f"{part.name} {name} must be at least 1, got {value}")
     eta = module.hypers(**{name: chosen[name] for name in numbers})
-    widths = {name: chosen[name] for name in settings(module.heads)}
-    options = {name: chosen[name] for name in shapes if name not in widths}
+    rule = partial(_own(module), eta=eta)
+    return _fitted(part.name, env, module.heads, rule, chosen, set(shapes))
+
+
+def _weights(part: Part, env: Environment) -> tuple[Callable[..., UpdateRule], Any, Part]:
+    """The rule with a learned eta; the part then names a file by its whole path and its digest."""
+    found = weights.load(part.name)
+    _, shapes = rule_settings(found.rule)
+    known = {**shapes, **found.fields, **found.heads, DIGEST: found.digest}
+    chosen = settle(part.name, part.fields, known)
+    if chosen[DIGEST] != found.digest:
+        raise ValueError(
+            f"the weights {part.name} are not those that this run began with: their digest is "
+            f"{found.digest}, not {chosen[DIGEST]}; bring back the old file, or start a new run"
+        )
+    file = part.name.endswith(weights.SUFFIX)
+    name = str(pathlib.Path(part.name).resolve()) if file else part.name
+    heads = registry.rule_module(found.rule).heads
+    return _fitted(name, env, heads, found.rule_for, chosen, set(shapes))
+
+
+def _fitted(
+    name: str,
+    env: Environment,
+    heads: Callable[..., Any],
+    rule: Callable[..., UpdateRule],
+    chosen: dict[str, Value],
+    shapes: set[str],
+) -> tuple[Callable[..., UpdateRule], Any, Part]:
+    """A rule for an environment: `(agent, heads) -> rule`, its heads, and what it is called."""
+    for setting in shapes:
+        value = chosen[setting]
+        if type(value) is int and value < 1:
+            raise ValueError(f"{name} {setting} must be at least 1, got {value}")
+    widths = {setting: chosen[setting] for setting in settings(heads)}
     try:
-        heads = module.heads(env, **widths)
+        needed = heads(env, **widths)
     except TypeError as error:
-        raise ValueError(f"{part.name} cannot act here: {error}") from error
-    builder = lambda agent, heads: _own(module)(agent, heads, eta=eta, **options)  # noqa: E731
-    return builder, heads, Part(part.name, chosen)
+        raise ValueError(f"{name} cannot act here: {error}") from error
+    options = {setting: chosen[setting] for setting in shapes - widths.keys()}
+    return partial(rule, **options), needed, Part(name, chosen)
 
 
 def _own(module: Any) -> Callable[..., UpdateRule]:

@@ -43,7 +43,7 @@ class Train(Config):
     def __call__(self) -> None:
         """Runs the command."""
         config = Config(**{f.name: getattr(self, f.name) for f in dataclasses.fields(Config)})
-        _trained(config, self.out, f"{self.env.name}-{self.rule.name}")
+        _trained(config, self.out, f"{self.env.name}-{self.rule.title}")
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class MetaTrain(MetaConfig):
         """Runs the command."""
         names = [f.name for f in dataclasses.fields(MetaConfig)]
         config = MetaConfig(**{name: getattr(self, name) for name in names})
-        _trained(config, self.out, f"{self.env.name}-{self.rule.name}-{self.outer.name}")
+        _trained(config, self.out, f"{self.env.name}-{self.rule.title}-{self.outer.name}")
 
 
 @dataclass(frozen=True)

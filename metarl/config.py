@@ -34,6 +34,12 @@ class Part:
         """From what `dataclasses.asdict` and JSON make of it."""
         return cls(entry["name"], {k: _tuples(v) for k, v in entry["fields"].items()})
 
+    @property
+    def title(self) -> str:
+        """The name; of a file of weights only what stands between its folder and its suffix."""
+        stem, suffix, _ = self.name.rpartition(".npz")
+        return stem.rpartition("/")[2] if suffix else self.name
+
     def __str__(self) -> str:
         return " ".join([self.name, *_shown(self.fields)])
 

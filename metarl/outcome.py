@@ -119,7 +119,7 @@ def sentence(result: dict[str, Any]) -> str:
 
 def draw_curve(folder: RunFolder, config: Config, level: float | None) -> pathlib.Path:
     """The learning curve, with the random policy's return as a dashed line."""
-    label = f"{config.rule.name}, {config.agent.name}"
+    label = f"{config.rule.title}, {config.agent.name}"
     curve = Curve.of(read_metrics(folder.metrics))
     return learning_curves({label: curve}, folder.curve, title=str(config.env), level=level)
 

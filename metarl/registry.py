@@ -180,29 +180,17 @@ def outer_builder(name: str) -> Callable[..., Any]:
 
 
 def objective_builder(name: str) -> Callable[..., Any]:
-    """The builder `(agent, **options) -> Objective` called `name`, or at `"module:function"`.
-
-    Raises:
-      ValueError: no such objective.
-    """
+    """The builder `(agent, **options) -> Objective` of that name; raises as `outer_builder`."""
     return load(_lookup("objective", OBJECTIVES, name))
 
 
 def recipe_module(name: str) -> Any:
-    """The module of the recipe called `name`, or the module of that dotted path.
-
-    Raises:
-      ValueError: no such recipe.
-    """
+    """The module of the recipe called `name`, or of that dotted path; raises as `rule_module`."""
     return importlib.import_module(_lookup("recipe", RECIPES, name))
 
 
 def training_module(name: str) -> Any:
-    """The module of the meta-training called `name`, or the module of that dotted path.
-
-    Raises:
-      ValueError: no such meta-training.
-    """
+    """The module of the meta-training called `name`; otherwise as `recipe_module`."""
     return importlib.import_module(_lookup("meta-training", TRAININGS, name))
 
 
@@ -227,6 +215,12 @@ def did_you_mean(word: str, known: list[str] | tuple[str, ...]) -> str:
     return f"; did you mean {next(k for k in known if k.lower() == close[0])}?" if close else ";"
 
 
+def unknown(kind: str, name: str, known: list[str] | tuple[str, ...]) -> ValueError:
+    """The error to raise where there is no such name."""
+    shown = ", ".join(known) or "none"
+    return ValueError(f"no {kind} {name!r}{did_you_mean(name, known)} known: {shown}")
+
+
 def _find(name: str) -> tuple[str | Callable[..., Any], dict[str, Any]]:
     if name in _REGISTRY:
         return _REGISTRY[name]
@@ -235,16 +229,12 @@ def _find(name: str) -> tuple[str | Callable[..., Any], dict[str, Any]]:
         return plugins[name].value, {}
     if ":" in name:
         return name, {}
-    known = registered()
-    raise ValueError(
-        f"no environment {name!r}{did_you_mean(name, known)} known: {', '.join(known)}"
-    )
+    raise unknown("environment", name, registered())
 
 
 def _lookup(kind: str, table: dict[str, str], name: str) -> str:
     if name not in table and "." not in name and ":" not in name:
-        known = sorted(table)
-        raise ValueError(f"no {kind} {name!r}{did_you_mean(name, known)} known: {', '.join(known)}")
+        raise unknown(kind, name, sorted(table))
     return table.get(name, name)
 
 

@@ -10,8 +10,10 @@ import pytest
 
 import metarl
 from metarl.agents.tabular import tabular
+from metarl.cli import main
 from metarl.rules import Weights, load, lpg, lpo, save, shipped, ta_lpg, weights
 
+pytestmark = pytest.mark.usefixtures("compile_once")
 ENV = metarl.make("TabularMDP-v0", states=5, num_actions=3)
 HEADS = {"logits": 3, "y": 4}
 FIELDS = {"hidden": 6, "embedding": 3, "policy_rate": 7.0, "core": "lstm"}
@@ -181,3 +183,47 @@ def test_what_is_shipped_is_small_and_has_a_card(path):
 def test_every_card_has_its_weights():
     cards = {path.stem for path in weights.FOLDER.glob("*.md")} - {"README"}
     assert cards == set(shipped())
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """A place to work in, where `tiny` is shipped."""
+    monkeypatch.setattr(weights, "FOLDER", tmp_path / "shipped")
+    save(tmp_path / "shipped" / "tiny.npz", tiny())
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def train(rule, *more):
+    options = "--num-envs 2 --length 2 --steps 16 --out run --rule".split()
+    return main(["train", "LPGSmall-v0", "--agent", "tabular", *options, rule, *more])
+
+
+@pytest.mark.parametrize("name", ["tiny", "shipped/tiny.npz"])
+def test_a_run_follows_weights_and_is_resumed(runs, name, monkeypatch, capsys):
+    assert train(name, "policy_rate=8") == 0, capsys.readouterr().err
+    config = json.loads((runs / "run" / "config.json").read_text())
+    fields = config["rule"]["fields"]
+    digest = load("tiny").digest
+    own = {"hidden": 6, "core": "lstm", "targets": 4, "policy_rate": 8.0, "digest": digest}
+    assert fields == {**fields, **own} and digest.startswith("sha256:")
+    file = str(runs / "shipped" / "tiny.npz")
+    assert config["rule"]["name"] == (file if "/" in name else "tiny")
+    capsys.readouterr()
+    monkeypatch.chdir(runs / "run")  # a file is found from anywhere
+    assert main(["evaluate", ".", "--episodes", "2", "--max-steps", "2"]) == 0
+    weights_ = tiny()
+    save(runs / "shipped" / "tiny.npz", weights_._replace(about={}))
+    assert main(["resume", "."]) == 2
+    assert "are not those that this run began with" in capsys.readouterr().err
+
+
+def test_mistakes_with_weights_are_explained(runs, capsys):
+    for rule, words in (
+        (["tini"], "no rule 'tini'; did you mean tiny?"),
+        (["tiny", "targets=5"], "eta's embed/0/w is float32[4, 3]"),
+        (["tiny", "polcy_rate=5"], "tiny has no setting 'polcy_rate'; did you mean policy_rate?"),
+        (["none.npz"], "no file none.npz"),
+    ):
+        assert train(*rule) == 2
+        assert words in capsys.readouterr().err

@@ -95,7 +95,7 @@ def find(name: str) -> pathlib.Path:
     if not name.endswith(SUFFIX):
         known = shipped()
         if name not in known:
-            raise _unknown("weights", name, list(known))
+            raise registry.unknown("weights", name, list(known))
         return known[name]
     path = pathlib.Path(name)
     if not path.is_file():
@@ -186,7 +186,7 @@ def _claimed(rule: str, fields: dict[str, Any], heads: dict[str, Any]) -> PyTree
 def _builder(rule: str) -> Any:
     """The rule itself; only known ones, since a file must not choose what is imported."""
     if rule not in registry.RULES:
-        raise _unknown("rule", rule, sorted(registry.RULES))
+        raise registry.unknown("rule", rule, sorted(registry.RULES))
     return getattr(registry.rule_module(rule), rule)
 
 
@@ -215,8 +215,3 @@ def _check(found: dict[str, Any], form: PyTree) -> None:
                 f"eta's {name} is {x.dtype}{list(x.shape)}, but with these settings it would be "
                 f"{leaf.dtype}{list(leaf.shape)}"
             )
-
-
-def _unknown(kind: str, name: str, known: list[str]) -> ValueError:
-    hint = registry.did_you_mean(name, known)
-    return ValueError(f"no {kind} {name!r}{hint} known: {', '.join(known) or 'none'}")
