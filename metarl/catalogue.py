@@ -52,16 +52,25 @@ class Parts:
 
 @dataclass(frozen=True)
 class Recipes:
-    """List the recipes with the claim that each tests."""
+    """List the recipes with the claim that each tests, and the meta-trainings of update rules."""
 
     def __call__(self) -> None:
         """Runs the command."""
-        modules = {name: registry.recipe_module(name) for name in sorted(registry.RECIPES)}
-        rows = []
-        for name, module in modules.items():
-            scales = "quick full long" if hasattr(module, "LONG") else "quick full"
-            rows += [(name, scales, module.CLAIM), ("", "", module.PAPER)]
-        Console().table(("recipe", "scales", "claim and paper"), rows)
+        header = "scales", "claim and paper"
+        for kind, table, module_of in (
+            ("reproduce", registry.RECIPES, registry.recipe_module),
+            ("meta-train", registry.TRAININGS, registry.training_module),
+        ):
+            rows = []
+            for name, module in ((name, module_of(name)) for name in sorted(table)):
+                scales = [
+                    scale for scale in SCALES if scale == "full" or hasattr(module, SCALES[scale])
+                ]
+                rows += [(name, " ".join(scales), module.CLAIM), ("", "", module.PAPER)]
+            Console().table((f"metarl {kind}", *header), rows)
+
+
+SCALES = {"quick": "QUICK", "laptop": "LAPTOP", "full": "Settings", "long": "LONG"}
 
 
 def _space(space: Any) -> str:

@@ -51,5 +51,6 @@ RECIPES = {  # see metarl.recipes.common
 }
 
 TRAININGS = {  # see metarl.trainings.common
+    "groove": "metarl.trainings.groove",
     "lpg_grid": "metarl.trainings.lpg_grid",
 }

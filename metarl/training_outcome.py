@@ -2,17 +2,21 @@
 
 import json
 import math
+import pathlib
 from typing import Any
 
 import jax
 import numpy as np
 
+import metarl
 from metarl.io.figures import Curve, learning_curves
 from metarl.io.logging import read_metrics
 from metarl.io.panels import draw
 from metarl.io.runs import RunFolder, write_atomically
 from metarl.ops.statistics import mean_interval
 from metarl.recipes.common import Line, Panel
+from metarl.rules import weights
+from metarl.rules.weights import Weights
 from metarl.run import Reporter
 from metarl.training import TrainingParts
 from metarl.training_programme import TrainingRun, training_keys
@@ -35,6 +39,7 @@ def conclude(folder: RunFolder, parts: TrainingParts, run: TrainingRun, report: 
         "returns": {name: _summary(x) for name, x in returns.items()},
         "gain": _summary(returns[RULE] - returns[UNTAUGHT]),
     }
+    kept = save_weights(folder, parts, run, result)
     write_atomically(folder.evaluation, (json.dumps(result, indent=2) + "\n").encode())
     for name, found in result["returns"].items():
         report.line(f"{name}: mean return {_figures(found)}")
@@ -43,6 +48,29 @@ def conclude(folder: RunFolder, parts: TrainingParts, run: TrainingRun, report: 
     curve = Curve.of(read_metrics(folder.metrics))
     report.line(f"returns of lives: {learning_curves({name: curve}, folder.curve, title=name)}")
     report.line(f"score of each level: {draw(_panels(returns), folder.levels, title=name)}")
+    report.line(f"weights, for --rule and metarl.rules.load: {', '.join(map(str, kept))}")
+
+
+def save_weights(
+    folder: RunFolder, parts: TrainingParts, run: TrainingRun, result: dict[str, Any]
+) -> list[pathlib.Path]:
+    """Writes what each seed has learned as a file of weights, which says where it is from."""
+    kept = []
+    rule, fields, heads, *_ = parts.training
+    for i, seed in enumerate(parts.config.seeds):
+        about = {
+            "training": str(parts.config.training),
+            "seed": seed,
+            "updates": parts.config.updates,
+            "environment_steps": parts.config.updates * parts.config.steps_per_update,
+            "test": {name: result[name] for name in ("levels", "returns", "gain")},
+            "versions": {"metarl": metarl.__version__, "jax": jax.__version__},
+            "device": jax.devices()[0].device_kind,
+        }
+        eta = jax.tree.map(lambda x, i=i: x[i], run.eta)
+        kept.append(folder.weights(seed))
+        weights.save(kept[-1], Weights(rule, dict(fields), dict(heads), eta, about))
+    return kept
 
 
 def tested(parts: TrainingParts, run: TrainingRun) -> dict[str, np.ndarray]:

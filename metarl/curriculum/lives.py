@@ -13,6 +13,7 @@ from metarl.types import Key, Learner, MetaLearner, Metrics, PyTree
 
 Born = Callable[[PyTree, Key], Learner]  # a new learner on a level
 Lifetime = Callable[[PyTree], jax.Array]  # updates of a life on a level
+Known = Callable[[PyTree, Learner], PyTree]  # (state of the outer loop, learners) -> what is known
 
 
 class LevelState(struct.PyTreeNode):
@@ -34,7 +35,12 @@ class LevelLives(NamedTuple):
 
 
 def on_levels(
-    meta: MetaLearner, born: Born, curriculum: Curriculum, *, lifetime: Lifetime
+    meta: MetaLearner,
+    born: Born,
+    curriculum: Curriculum,
+    *,
+    lifetime: Lifetime,
+    known: Known = lambda outer, learners: learners,
 ) -> LevelLives:
     """The outer loop over lives on levels that a curriculum chooses.
 
@@ -47,6 +53,8 @@ def on_levels(
       born: a new learner from a level and a key.
       curriculum: of as many lives as there are learners.
       lifetime: updates of a life, from its level.
+      known: what the curriculum's scores look at, [A, ...], from the state of the outer loop and
+        the learners; by default the learners alone.
     """
 
     def begin(key: Key) -> tuple[LevelState, Learner]:
@@ -62,7 +70,8 @@ def on_levels(
         live_key, birth_key, level_key = jax.random.split(key, 3)
         outer, learners, metrics = meta.update(state.meta, learners, live_key)
         ended = learners.age >= jax.vmap(lifetime)(state.levels)
-        levels, chosen, told = curriculum.replace(state.curriculum, ended, learners, level_key)
+        life = known(outer, learners)
+        levels, chosen, told = curriculum.replace(state.curriculum, ended, life, level_key)
         learners = jax.lax.cond(
             jnp.any(ended), _reborn(born), lambda learners, *_: learners,
             learners, ended, levels, birth_key,

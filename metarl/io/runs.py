@@ -65,6 +65,10 @@ class RunFolder:
         """What a learned rule's agents earn on levels that it never saw."""
         return self.path / "levels.png"
 
+    def weights(self, seed: int) -> pathlib.Path:
+        """The update rule that a meta-training has learned."""
+        return self.path / f"eta-{seed}.npz"
+
     @property
     def evaluation(self) -> pathlib.Path:
         """Scores of the trained agents and of the random policy."""

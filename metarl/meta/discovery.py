@@ -237,13 +237,13 @@ def policy_loss(agent: Agent, params: Params, rollout: Rollout, adv: jax.Array) 
 
 def advantages(critic: Critic, params: Params, rollout: Rollout) -> jax.Array:
     """[N, T] by the critic; constants."""
-    return _estimates(critic, params, rollout)[0]
+    return estimates(critic, params, rollout)[0]
 
 
 def fitted(critic: Critic, state: CriticState, rollout: Rollout) -> tuple[CriticState, jax.Array]:
     """The critic after one step towards the lambda-returns of a rollout, and its error before."""
     rollout = rollout.replace(carry=())  # that of the agent which acted; critics have no memory
-    adv, value = _estimates(critic, state.params, rollout)
+    adv, value = estimates(critic, state.params, rollout)
     target = adv + value
 
     def loss(params: Params) -> jax.Array:
@@ -257,8 +257,8 @@ def fitted(critic: Critic, state: CriticState, rollout: Rollout) -> tuple[Critic
     ), error
 
 
-def _estimates(critic: Critic, params: Params, rollout: Rollout) -> tuple[jax.Array, jax.Array]:
-    """Advantages and values, [N, T] each, through which no derivative passes."""
+def estimates(critic: Critic, params: Params, rollout: Rollout) -> tuple[jax.Array, jax.Array]:
+    """Advantages and values, [N, T] each, by the critic; no derivative passes through them."""
     params, rollout = jax.lax.stop_gradient((params, rollout.replace(carry=())))
     value = jax.vmap(lambda stream: replay(critic.agent, params, stream)[0]["value"])(rollout)
     value = value[..., 0]

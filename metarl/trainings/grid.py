@@ -12,7 +12,7 @@ import optax
 import metarl
 from metarl.agents.tabular import tabular
 from metarl.curriculum import antagonist
-from metarl.curriculum.lives import LevelState, on_levels
+from metarl.curriculum.lives import Known, LevelState, on_levels
 from metarl.curriculum.replay import Curriculum
 from metarl.curriculum.scores import Reference, optimum
 from metarl.inner import birth
@@ -115,45 +115,63 @@ def grid_test(
     return Test(returns, references)
 
 
-def grid_training(
-    settings: GridSettings, curriculum: Callable[[Grid, GridSettings], Curriculum]
-) -> Training:
-    """LPG by meta-gradients over lives on levels that the curriculum chooses."""
-    fields = {name: getattr(settings, name) for name in ("core", "hidden", *RATES)}
-    build = partial(lpg.lpg, **fields)
-    parts = grid(settings.env, build, targets=settings.targets, workers=settings.workers)
+def grid_parts(settings: GridSettings) -> Grid:
+    """The parts of lives by LPG."""
+    build = partial(lpg.lpg, **fields_of(settings))
+    return grid(settings.env, build, targets=settings.targets, workers=settings.workers)
+
+
+def fields_of(settings: GridSettings) -> dict[str, Any]:
+    """The settings of the rule."""
+    names = ("core", "hidden", "policy_rate", "y_rate", "y_cost")
+    return {name: getattr(settings, name) for name in names}
+
+
+def critic_of(settings: GridSettings, env: Any) -> Critic:
+    """How values are learned beside each life."""
     descent = optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(settings.value_rate))
+    return Critic(tabular(env, {"value": 1}), descent)
+
+
+def grid_training(
+    settings: GridSettings,
+    curriculum: Callable[[Grid], Curriculum],
+    *,
+    known: Known = lambda outer, learners: learners,
+) -> Training:
+    """LPG by meta-gradients over lives on levels that the curriculum chooses.
+
+    Args:
+      settings: the numbers.
+      curriculum: of the lives, from the parts.
+      known: as `metarl.curriculum.lives.on_levels` takes it.
+    """
+    parts = grid_parts(settings)
     meta = discovery(
         parts.agent,
         parts.rule,
         parts.venv,
-        Critic(tabular(parts.env, {"value": 1}), descent),
+        critic_of(settings, parts.env),
         meta_adam(settings.meta_learning_rate, max_norm=settings.meta_max_norm),
         updates=settings.window,
         length=settings.length,
         chunk=settings.chunk,
     )
-    loop = on_levels(
-        meta,
-        partial(birth, parts.agent, parts.rule, parts.venv),
-        curriculum(parts, settings),
-        lifetime=lambda level: jnp.int32(settings.lifetime),
-    )
+    born = partial(birth, parts.agent, parts.rule, parts.venv)
+    lifetime = lambda level: jnp.int32(settings.lifetime)  # noqa: E731
+    loop = on_levels(meta, born, curriculum(parts), lifetime=lifetime, known=known)
 
     def update(state: tuple[LevelState, Learner], key: Key):
         levels, learners, metrics = loop.update(*state, key)
         return (levels, learners), metrics
 
-    lives: Any = {"workers": settings.workers, "lifetime": settings.lifetime}
+    sizes: Any = {name: getattr(settings, name) for name in ("workers", "lifetime", "length")}
     return Training(
         rule="lpg",
-        fields=fields,
+        fields=fields_of(settings),
         heads={"targets": settings.targets},
         steps_per_update=settings.lives * settings.workers * settings.window * settings.length,
         begin=loop.begin,
         update=update,
-        test=grid_test(parts, levels=settings.test_levels, length=settings.length, **lives),
+        test=grid_test(parts, levels=settings.test_levels, **sizes),
     )
-
-
-RATES = ("policy_rate", "y_rate", "y_cost")  # fields of the rule that are numbers of a life

@@ -1,8 +1,8 @@
 """LPG on random grid-worlds: every life gets a level of its own, drawn uniformly."""
 
-from metarl.curriculum.replay import Curriculum, uniform
+from metarl.curriculum.replay import uniform
 from metarl.trainings.common import Training
-from metarl.trainings.grid import Grid, GridSettings, grid_training, training_levels
+from metarl.trainings.grid import GridSettings, grid_training, training_levels
 
 PAPER = "Oh et al. 2020, https://arxiv.org/abs/2007.08794"
 CLAIM = "A learned update rule: what to predict, and how to change the policy by it"
@@ -33,8 +33,6 @@ LAPTOP = Settings(
 
 def training(settings: Settings) -> Training:
     """LPG with a new level for every life."""
-    return grid_training(settings, _uniform)
-
-
-def _uniform(parts: Grid, settings: Settings) -> Curriculum:
-    return uniform(training_levels(parts.env), settings.lives)
+    return grid_training(
+        settings, lambda parts: uniform(training_levels(parts.env), settings.lives)
+    )
