@@ -196,6 +196,12 @@ def next_values(agent: Agent, params: Params, rollout: Rollout, value: jax.Array
     )
 
 
+def without_truncation(rollout: Rollout) -> Rollout:
+    """The same experience, every time-out of which counts as a termination."""
+    never = jnp.zeros_like(rollout.truncated)
+    return rollout.replace(terminated=rollout.last, truncated=never)
+
+
 def _starts(env: Any, key: Key, params: PyTree) -> tuple[PyTree, PyTree]:
     """Starts of keys [K]: states [K, ...] and (obs, action mask), or () where `observe` tells."""
     state, ts = jax.vmap(env.reset, in_axes=(0, None))(key, params)

@@ -112,7 +112,7 @@ def np_net(eta, core, rollout, prob, y, next_y):
 @pytest.mark.parametrize("core", ["gru", "lstm"])
 def test_a_step_equals_numpy(core):
     """Recursion, endings of both kinds, loss, the clip of each part, the rate of each part."""
-    numbers = {"policy_rate": 7.0, "y_rate": 3.0, "y_cost": 0.3}
+    numbers: Any = {"policy_rate": 7.0, "y_rate": 3.0, "y_cost": 0.3}
     optimizer = lpg.clipped(0.01)
     rule = lpg.lpg(AGENT, HEADS, core=core, hidden=5, embedding=3, optimizer=optimizer, **numbers)
     eta = drawn(rule.init_eta)
@@ -142,6 +142,27 @@ def test_a_step_equals_numpy(core):
         assert norm > 0.01  # so that both clips are seen
         step = -rate * grads[name] * 0.01 / norm
         np.testing.assert_allclose(new[name] - params[name], step, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("build", [lpg.lpg, ta_lpg.ta_lpg])
+def test_time_outs_count_as_terminations_where_that_is_asked_for(build):
+    """On experience in which they are terminations the rule itself does the same."""
+    small: Any = {"hidden": 4, "embedding": 3}
+    plain, blind = (build(AGENT, HEADS, **small, time_outs_end=x) for x in (False, True))
+    eta, params, rollout = drawn(plain.init_eta), tables(), experience()
+    assert rollout.truncated.any() and rollout.terminated.any()
+    ended = rollout.replace(terminated=rollout.last, truncated=rollout.last & False)
+    stack = lambda tree: jax.tree.map(lambda x: x[None], tree)  # noqa: E731
+    states = plain.init(params)
+
+    def both(rule, rollout):
+        new = jax.jit(rule.update)(eta, params, states, rollout, KEY)
+        all_new = jax.jit(rule.update_lives)(eta, *map(stack, (params, states, rollout)), KEY)
+        return new[0], jax.tree.map(lambda x: x[0], all_new[0])
+
+    found, expected, other = both(blind, rollout), both(plain, ended), both(plain, rollout)
+    jax.tree.map(np.testing.assert_array_equal, found, expected)
+    assert not np.allclose(found[0]["logits"], other[0]["logits"], atol=1e-5)
 
 
 def test_gradients_below_the_limit_are_not_clipped():

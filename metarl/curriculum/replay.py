@@ -53,7 +53,7 @@ class Settings:
 
     By default a buffer and a share of replays as GROOVE has them, drawn as in the PLR paper. With
     `priority=top(lives)` and `staleness=0` draws are GROOVE's as well where all lives end together;
-    its code also replays levels without a score, by a defect that is not copied.
+    its code also replays levels without a score, by a defect (`metarl.curriculum.released`).
 
     Args:
       capacity: B, levels in the buffer, those that lives are on among them.

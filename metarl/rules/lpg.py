@@ -18,7 +18,7 @@ from gymnasium.spaces import Discrete
 
 from metarl.nets.lpg import Seen, Sizes, Targets, check_core, lpg_init, lpg_net
 from metarl.ops.distributions import Categorical, policy
-from metarl.rollout import replay
+from metarl.rollout import replay, without_truncation
 from metarl.rules.common import check_heads
 from metarl.rules.life import Clock, LifeState, ticked
 from metarl.types import (
@@ -75,6 +75,7 @@ def lpg(
     policy_rate: float = 40.0,
     y_rate: float = 4.0,
     y_cost: float = 0.5,
+    time_outs_end: bool = False,
 ) -> UpdateRule:
     """Builds the rule: one gradient step per rollout on a learned loss.
 
@@ -90,12 +91,14 @@ def lpg(
       embedding: hidden width of the layers that read a prediction.
       policy_rate, y_rate, y_cost: the life's numbers at birth, see `Numbers`. The rates are for
         tables; deep agents learn with Adam, such as `optax.adam(5e-4)` and rates of 1.
+      time_outs_end: count time-outs as terminations, as GROOVE's code does.
 
     Raises:
       ValueError: no such core.
     """
     own = numbers(policy_rate, y_rate, y_cost)
-    return built("lpg", agent, heads, optimizer, eta, own, Sizes(core, hidden, embedding))
+    sizes = Sizes(core, hidden, embedding)
+    return built("lpg", agent, heads, optimizer, eta, own, sizes, time_outs_end=time_outs_end)
 
 
 def built(
@@ -110,10 +113,12 @@ def built(
     clock: Clock | None = None,
     extra: int = 0,
     tell: Callable[[Clock], jax.Array] | None = None,
+    time_outs_end: bool = False,
 ) -> UpdateRule:
     """LPG whose network also reads what `tell` makes of the clock, [extra] numbers."""
     used = optimizer or clipped()
     check_core(sizes.core)
+    endings = without_truncation if time_outs_end else lambda rollout: rollout
 
     def init_eta(key: Key) -> Eta:
         return lpg_init(key, heads["y"], sizes, extra=extra) if eta is None else eta
@@ -123,6 +128,7 @@ def built(
 
     def update(eta: Eta, params: Params, state: LifeState, rollout: Rollout, key: Key):
         check_heads(rollout.heads, heads, name)
+        rollout = endings(rollout)
         told = tell(state.clock) if tell and state.clock else jnp.zeros(0)
         targets = lpg_net(eta, see(agent, params, rollout, told), core=sizes.core)
         params, state, metrics = follow(agent, used, params, state, rollout, targets)
@@ -132,7 +138,7 @@ def built(
 
     def update_all(eta: Eta, params: Params, state: LifeState, rollouts: Rollout, keys: Key):
         check_heads(rollouts.heads, heads, name)
-        return together(eta, params, state, rollouts)
+        return together(eta, params, state, endings(rollouts))
 
     return UpdateRule(heads, init_eta, init, update, update_all)
 

@@ -8,6 +8,7 @@ at a time. The released code feeds plain n and N, which drive the core into satu
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -34,13 +35,14 @@ def ta_lpg(
     policy_rate: float = 40.0,
     y_rate: float = 4.0,
     y_cost: float = 0.5,
+    time_outs_end: bool = False,
     as_released: bool = False,
 ) -> UpdateRule:
     """Builds the rule: one gradient step per rollout on a learned loss.
 
     Args:
-      agent, heads, optimizer, eta, core, hidden, embedding, policy_rate, y_rate, y_cost: as
-        `metarl.rules.lpg.lpg`.
+      agent, heads, optimizer, eta, core, hidden, embedding, policy_rate, y_rate, y_cost,
+        time_outs_end: as `metarl.rules.lpg.lpg`.
       lifetime: N at birth, in updates; the state's `clock` has it, and may be given another.
       as_released: read n and N themselves, as the published code does.
 
@@ -49,10 +51,8 @@ def ta_lpg(
     """
     sizes = Sizes(core, hidden, embedding)
     own, clock = numbers(policy_rate, y_rate, y_cost), new_clock(lifetime)
-    tell = raw_times if as_released else times
-    return built(
-        "ta_lpg", agent, heads, optimizer, eta, own, sizes, clock=clock, extra=2, tell=tell
-    )
+    how: Any = {"tell": raw_times if as_released else times, "time_outs_end": time_outs_end}
+    return built("ta_lpg", agent, heads, optimizer, eta, own, sizes, clock=clock, extra=2, **how)
 
 
 def times(clock: Clock) -> jax.Array:
