@@ -16,7 +16,16 @@ from metarl.curriculum.lives import on_levels
 from metarl.curriculum.replay import uniform
 from metarl.inner import act, birth, live
 from metarl.meta.common import life_keys, meta_adam
-from metarl.meta.discovery import Costs, Critic, discovery, fitted, judged, newborn, renewed
+from metarl.meta.discovery import (
+    Costs,
+    Critic,
+    discovery,
+    estimates,
+    fitted,
+    judged,
+    newborn,
+    renewed,
+)
 from metarl.rollout import vectorize
 from metarl.rules import lpg
 
@@ -131,6 +140,38 @@ def test_critics_learn_and_begin_anew_with_a_life(parts):
     after = renewed(parts.critic, learned, begun, jax.random.key(8))
     same = jax.vmap(jnp.array_equal)(after.params["value"], learned.params["value"])
     assert same.tolist() == [True, True, False, True] and after.life.tolist() == [0, 0, 3, 0]
+
+
+def test_frozen_critics_judge_and_never_learn(parts):
+    """As released: the same judgement at first, an error that is told, and no step."""
+    key = jax.random.key(6)
+    found = []
+    for frozen in (False, True):
+        critic = parts.critic._replace(frozen=frozen)
+        meta = discovery(parts.agent, parts.rule, parts.venv, critic, optax.sgd(1.0), updates=1,
+                         length=LENGTH, costs=COSTS)  # fmt: skip
+        state = meta.init(jax.random.key(0), parts.learners)
+        found.append((state, *jax.jit(meta.update)(state, parts.learners, key)))
+    (_, learnt, *_), (before, after, _, metrics) = found
+    jax.tree.map(np.testing.assert_array_equal, before.critics, after.critics)
+    assert not np.allclose(learnt.critics.params["value"], before.critics.params["value"])
+    assert metrics["critic_loss"] > 0 and metrics["meta_grad_norm"] > 0
+
+
+def test_time_outs_end_for_critics_where_that_is_asked_for(parts):
+    learner, values = jax.tree.map(lambda x: x[0], (parts.learners, parts.critics))
+    rollout, _ = act(parts.agent, parts.venv, learner, jax.random.key(7), length=4)
+    out = jnp.zeros((2, 4), bool).at[0, 1].set(True)
+    rollout = rollout.replace(terminated=out & False, truncated=out)
+    blind = parts.critic._replace(time_outs_end=True)
+    adv, value = (np.asarray(x)[0] for x in estimates(blind, values.params, rollout))
+    reward = rollout.reward[0]
+    # Worked out by hand: nothing comes after the second step.
+    last = reward[1] - value[1]
+    first = reward[0] + 0.99 * value[1] - value[0] + 0.99 * 0.95 * last
+    np.testing.assert_allclose(adv[:2], [first, last], rtol=1e-5, atol=1e-6)
+    plain = estimates(parts.critic, values.params, rollout)[0][0]
+    assert abs(plain[1] - last) > 1e-4 and np.allclose(plain[2:], adv[2:])
 
 
 def test_lives_end_one_after_the_other_on_new_levels(parts):

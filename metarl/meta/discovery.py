@@ -4,7 +4,8 @@ Discovering reinforcement learning algorithms, https://arxiv.org/abs/2007.08794,
 GROOVE's code (Jackson et al. 2023, https://arxiv.org/abs/2310.02782). The outer loss is a policy
 gradient on experience that is new to the life, with the advantages of a critic that the life has
 for this purpose alone, and four penalties that keep policies, predictions and the rule's words
-spread out. That code throws the critic's updates away; here it learns, as the papers say.
+spread out. In that code critics never learn, by a defect; here they do, as the papers say, unless
+`Critic.frozen`.
 """
 
 from collections.abc import Callable
@@ -21,7 +22,7 @@ from metarl.meta.common import MetaState, life_keys, moved, started, summary
 from metarl.ops.distributions import policy
 from metarl.ops.returns import gae
 from metarl.ops.unroll import unroll
-from metarl.rollout import VectorEnv, next_values, replay, where
+from metarl.rollout import VectorEnv, next_values, replay, where, without_truncation
 from metarl.types import (
     Agent,
     Eta,
@@ -52,6 +53,8 @@ class Critic(NamedTuple):
     optimizer: optax.GradientTransformation
     discount: float = 0.99
     lambda_: float = 0.95
+    frozen: bool = False  # it never learns: GROOVE's code loses its gradient
+    time_outs_end: bool = False  # time-outs count as terminations, as in that code
 
 
 class CriticState(struct.PyTreeNode):
@@ -251,6 +254,8 @@ def fitted(critic: Critic, state: CriticState, rollout: Rollout) -> tuple[Critic
         return jnp.mean(jnp.square(said[..., 0] - target))
 
     error, grads = jax.value_and_grad(loss)(state.params)
+    if critic.frozen:
+        return state, error
     steps, optimizer = critic.optimizer.update(grads, state.optimizer, state.params)
     return state.replace(
         params=optax.apply_updates(state.params, steps), optimizer=optimizer
@@ -260,6 +265,8 @@ def fitted(critic: Critic, state: CriticState, rollout: Rollout) -> tuple[Critic
 def estimates(critic: Critic, params: Params, rollout: Rollout) -> tuple[jax.Array, jax.Array]:
     """Advantages and values, [N, T] each, by the critic; no derivative passes through them."""
     params, rollout = jax.lax.stop_gradient((params, rollout.replace(carry=())))
+    if critic.time_outs_end:
+        rollout = without_truncation(rollout)
     value = jax.vmap(lambda stream: replay(critic.agent, params, stream)[0]["value"])(rollout)
     value = value[..., 0]
     after = next_values(critic.agent, params, rollout, value)
