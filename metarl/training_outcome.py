@@ -59,9 +59,9 @@ def save_weights(
     rule, fields, heads, *_ = parts.training
     for i, seed in enumerate(parts.config.seeds):
         about = {
-            "training": str(parts.config.training),
+            "training": parts.config.training.name,
+            "settings": parts.config.training.fields,
             "seed": seed,
-            "updates": parts.config.updates,
             "environment_steps": parts.config.updates * parts.config.steps_per_update,
             "test": {name: result[name] for name in ("levels", "returns", "gain")},
             "versions": {"metarl": metarl.__version__, "jax": jax.__version__},

@@ -18,6 +18,8 @@ TINY = {  # recipe -> settings with which it takes seconds; one line a recipe
     "bmg_epsilon": "seeds=1 steps=40 row=20 hidden=4 meta_hidden=4 window=5",
     "bmg_two_colours": "seeds=1 steps=64 row=32 hidden=4 length=2",
     "estimator_bias": "seeds=1 horizon=1 long_horizon=1 sizes=1 step_sizes=0.1,0.3",
+    "groove": "levels=2 seeds=1 grid_lifetimes=2,2,2 game_lifetime=2 workers=2 num_envs=2 length=2"
+    " games=Breakout-v0 grid_rates=1.0 costs=0.01 game_rates=1e-3 chunks=2",
     "maml_cheetah": "seeds=1 meta_updates=1 tests=1 tasks=2 trajectories=2 horizon=3 hidden=4"
     " test_tasks=2 test_rates=0.1",
     "maml_navigation": "seeds=1 meta_updates=1 tests=1 tasks=2 trajectories=2 horizon=3 hidden=4"
@@ -26,12 +28,13 @@ TINY = {  # recipe -> settings with which it takes seconds; one line a recipe
     "outer_value": "seeds=2 normalised=10 plain=0 exact=0 num_envs=4",
     "outer_value_snake": "seeds=1 steps=80 num_envs=2 length=2",
     "snake_mixing": "seeds=1 stages=8,16 replicas=3 updates=2 num_envs=2 length=2",
+    "ta_lpg": "levels=3 horizons=2,4 scheduled=4 workers=2 length=2 chunks=2",
     "truncation_bias": "seeds=1 updates=10 windows=1,5 size=3 net_updates=4 net_windows=1,2 width=4"
     " layers=1 examples=8",
     "upgd": "tune_seeds=1 seeds=1 tasks=2 samples=3 hidden=4 tasks_per_chunk=2",
 }
 NEEDS = {"maml_cheetah": "brax"}  # recipe -> what else must be installed
-SLOW = ("maml_cheetah", "outer_value_snake")  # they take long to compile
+SLOW = ("groove", "maml_cheetah", "outer_value_snake")  # they take long to compile
 each_recipe = pytest.mark.parametrize(
     "name",
     [
@@ -83,7 +86,8 @@ def test_it_runs_to_the_end(name, tmp_path):
     assert outcome.claims and outcome.panels and outcome.numbers
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["recipe"] == name and result["claim"] == recipe.CLAIM
-    assert set(result["seconds"]) == {arm.name for arm in recipe.arms(recipe.QUICK)}
+    settings = settings_of(recipe, part, "quick")
+    assert set(result["seconds"]) == {arm.name for arm in recipe.arms(settings)}
     for claim in result["claims"]:
         assert claim["text"] and claim["published"] and claim["measured"]
         assert isinstance(claim["held"], bool)

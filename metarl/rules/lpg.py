@@ -75,6 +75,7 @@ def lpg(
     policy_rate: float = 40.0,
     y_rate: float = 4.0,
     y_cost: float = 0.5,
+    adam: float = 0.0,
     time_outs_end: bool = False,
 ) -> UpdateRule:
     """Builds the rule: one gradient step per rollout on a learned loss.
@@ -90,15 +91,33 @@ def lpg(
       hidden: width of the core.
       embedding: hidden width of the layers that read a prediction.
       policy_rate, y_rate, y_cost: the life's numbers at birth, see `Numbers`. The rates are for
-        tables; deep agents learn with Adam, such as `optax.adam(5e-4)` and rates of 1.
+        tables.
+      adam: for networks: the learning rate of Adam, which then takes the place of the clipped
+        descent and of both rates; 5e-4 in GROOVE's code. 0: none of it.
       time_outs_end: count time-outs as terminations, as GROOVE's code does.
 
     Raises:
       ValueError: no such core.
     """
-    own = numbers(policy_rate, y_rate, y_cost)
+    optimizer, own = descent(optimizer, adam, numbers(policy_rate, y_rate, y_cost))
     sizes = Sizes(core, hidden, embedding)
     return built("lpg", agent, heads, optimizer, eta, own, sizes, time_outs_end=time_outs_end)
+
+
+def descent(
+    optimizer: optax.GradientTransformation | None, adam: float, own: Numbers
+) -> tuple[optax.GradientTransformation, Numbers]:
+    """What params follow, and the numbers that go with it: see `lpg`.
+
+    Raises:
+      ValueError: a negative learning rate, or one beside an optimizer.
+    """
+    if adam < 0 or (adam and optimizer):
+        raise ValueError(f"adam={adam}: give a learning rate above 0, and no optimizer beside it")
+    if not adam:
+        return optimizer or clipped(), own
+    one = jnp.ones_like(own.policy_rate)
+    return optax.adam(adam, eps_root=1e-12), own.replace(policy_rate=one, y_rate=one)
 
 
 def built(

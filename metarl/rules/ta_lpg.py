@@ -16,7 +16,7 @@ import optax
 
 from metarl.nets.lpg import Sizes
 from metarl.rules.life import Clock, new_clock
-from metarl.rules.lpg import built, heads, hypers, numbers
+from metarl.rules.lpg import built, descent, heads, hypers, numbers
 from metarl.types import Agent, Eta, UpdateRule
 
 __all__ = ["heads", "hypers", "ta_lpg", "times"]
@@ -35,13 +35,14 @@ def ta_lpg(
     policy_rate: float = 40.0,
     y_rate: float = 4.0,
     y_cost: float = 0.5,
+    adam: float = 0.0,
     time_outs_end: bool = False,
     as_released: bool = False,
 ) -> UpdateRule:
     """Builds the rule: one gradient step per rollout on a learned loss.
 
     Args:
-      agent, heads, optimizer, eta, core, hidden, embedding, policy_rate, y_rate, y_cost,
+      agent, heads, optimizer, eta, core, hidden, embedding, policy_rate, y_rate, y_cost, adam,
         time_outs_end: as `metarl.rules.lpg.lpg`.
       lifetime: N at birth, in updates; the state's `clock` has it, and may be given another.
       as_released: read n and N themselves, as the published code does.
@@ -50,7 +51,8 @@ def ta_lpg(
       ValueError: no such core, or a lifetime without updates.
     """
     sizes = Sizes(core, hidden, embedding)
-    own, clock = numbers(policy_rate, y_rate, y_cost), new_clock(lifetime)
+    optimizer, own = descent(optimizer, adam, numbers(policy_rate, y_rate, y_cost))
+    clock = new_clock(lifetime)
     how: Any = {"tell": raw_times if as_released else times, "time_outs_end": time_outs_end}
     return built("ta_lpg", agent, heads, optimizer, eta, own, sizes, clock=clock, extra=2, **how)
 

@@ -20,7 +20,7 @@ QUICK = Settings(
     test_levels=128,
 )
 LAPTOP = Settings(
-    updates=8000,
+    updates=4000,
     lives=32,
     workers=16,
     lifetime=1000,
