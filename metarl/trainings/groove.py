@@ -41,7 +41,7 @@ class Settings(GridSettings):
     staleness: float = 0.1  # share of draws by how long ago a level was drawn
     temperature: float = 0.1  # of ranks; 0: the best `lives` levels alone, as in the released code
     edited: float = 0.0  # how likely a replayed level is changed first
-    batch: int = 8  # antagonists that live at once
+    batch: int = 4  # antagonists that live at once, when so many levels wait for theirs
 
     def __post_init__(self):
         if self.score not in SCORES:
@@ -78,6 +78,7 @@ def replayed(settings: Settings, parts: Grid) -> Curriculum:
         staleness=settings.staleness,
         edited=settings.edited,
         batch=settings.batch,
+        quorum=settings.batch,
     )
     scoring = scoring_of(settings, parts)
     sample, edit = training_levels(parts.env), parts.env.mutate
