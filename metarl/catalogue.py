@@ -26,16 +26,22 @@ class Envs:
 
 @dataclass(frozen=True)
 class Parts:
-    """List update rules, agents, outer loops and their objectives, with settings and defaults."""
+    """List rules, learned weights, agents, outer loops, objectives, with settings and defaults."""
 
     def __call__(self) -> None:
         """Runs the command."""
         from metarl.build import rule_settings, settings
+        from metarl.rules import weights
 
         rows = [
             ("rule", name, {**one, **two})
             for name in sorted(registry.RULES)
             for one, two in [rule_settings(name)]
+        ]
+        rows += [
+            ("weights", name, {"rule": found.rule, **found.heads, **found.fields})
+            for name in weights.shipped()
+            for found in [weights.load(name)]
         ]
         rows += [("agent", n, settings(registry.agent_builder(n))) for n in sorted(registry.AGENTS)]
         for kind, table, builder in (

@@ -12,12 +12,13 @@ from metarl.agents.uniform import uniform
 from metarl.build import Parts
 from metarl.config import Config, MetaConfig
 from metarl.evaluate import Scores, record
+from metarl.files import write_atomically
 from metarl.hosted import learners_of, play, shapes_of
 from metarl.io import checkpoint
 from metarl.io.figures import Curve, learning_curves
 from metarl.io.logging import read_metrics
 from metarl.io.panels import draw
-from metarl.io.runs import RunFolder, find_run, write_atomically
+from metarl.io.runs import RunFolder, find_run
 from metarl.io.video import write_gif
 from metarl.ops.statistics import mean_interval
 from metarl.outer import MetaParts, parts_of

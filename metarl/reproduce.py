@@ -17,9 +17,10 @@ import metarl
 from metarl import registry
 from metarl.build import at_scale
 from metarl.config import Part
+from metarl.files import write_atomically
 from metarl.io import checkpoint
 from metarl.io.panels import draw
-from metarl.io.runs import RunFolder, write_atomically
+from metarl.io.runs import RunFolder
 from metarl.recipes.common import Arm, Outcome
 from metarl.run import Diverged, Reporter, Signals, Stopped
 from metarl.types import Metrics, PyTree

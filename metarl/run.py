@@ -14,10 +14,11 @@ import jax
 import numpy as np
 
 from metarl.configs import AnyConfig, loads
+from metarl.files import write_atomically
 from metarl.hosted import AnyProgramme, outcome_of, programme_of
 from metarl.io import checkpoint
 from metarl.io.logging import MetricsFile, Row, TensorBoard, summarise
-from metarl.io.runs import RunFolder, find_run, new_run, write_atomically
+from metarl.io.runs import RunFolder, find_run, new_run
 from metarl.outer import parts_of
 from metarl.types import PyTree
 

@@ -9,10 +9,11 @@ import jax
 import numpy as np
 
 import metarl
+from metarl.files import write_atomically
 from metarl.io.figures import Curve, learning_curves
 from metarl.io.logging import read_metrics
 from metarl.io.panels import draw
-from metarl.io.runs import RunFolder, write_atomically
+from metarl.io.runs import RunFolder
 from metarl.ops.statistics import mean_interval
 from metarl.recipes.common import Line, Panel
 from metarl.rules import weights

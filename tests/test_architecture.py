@@ -12,7 +12,7 @@ import pytest
 ROOT = pathlib.Path(__file__).parents[1]
 LAYERS = [  # a module imports from its own folder and from the layers above it
     {"tables"},
-    {"types", "registry", "alias"},
+    {"types", "registry", "alias", "files"},
     {"ops"},
     {"nets"},
     {"rollout"},

@@ -4,7 +4,8 @@ import numpy as np
 import optax
 import pytest
 
-from metarl.io import checkpoint, runs
+from metarl import files
+from metarl.io import checkpoint
 
 
 @pytest.fixture
@@ -85,7 +86,7 @@ def test_a_half_written_file_is_no_checkpoint(tmp_path, tree, monkeypatch):
     def power_cut(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(runs.os, "replace", power_cut)
+    monkeypatch.setattr(files.os, "replace", power_cut)
     with pytest.raises(KeyboardInterrupt):
         checkpoint.save(tmp_path, 2, tree, {"update": 2})
     found = checkpoint.load_newest(tmp_path, tree, pytest.fail)

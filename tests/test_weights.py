@@ -227,3 +227,6 @@ def test_mistakes_with_weights_are_explained(runs, capsys):
     ):
         assert train(*rule) == 2
         assert words in capsys.readouterr().err
+    assert main(["parts"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "weights tiny rule=lpg targets=4" in shown

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import serialization
 
-from metarl.io.runs import write_atomically
+from metarl.files import write_atomically
 from metarl.types import PyTree
 
 _MAGIC = b"metarl-checkpoint 1 "

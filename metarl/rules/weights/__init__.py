@@ -8,7 +8,6 @@ from. The files that come with the package lie beside this one, each with a mode
 import hashlib
 import io
 import json
-import os
 import pathlib
 import zipfile
 import zlib
@@ -20,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl import registry
+from metarl.files import write_atomically
 from metarl.types import Agent, Environment, Eta, PyTree, UpdateRule
 
 FOLDER = pathlib.Path(__file__).parent
@@ -122,10 +122,7 @@ def save(path: str | pathlib.Path, weights: Weights) -> None:
         _read(file.getvalue())
     except ValueError as error:
         raise ValueError(f"not saved as {path}: {error}") from error
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_bytes(file.getvalue())
-    os.replace(temporary, path)
+    write_atomically(path, file.getvalue())
 
 
 def _read(data: bytes) -> Weights:
