@@ -1,6 +1,7 @@
 """`metarl ...`: the command line, derived from the dataclasses of `metarl.commands` by tyro."""
 
 import os
+import re
 import sys
 from typing import Any
 
@@ -25,7 +26,7 @@ def main(argv: list[str] | None = None) -> int:
         return _fail(f"no command {name!r}{hint} known: {', '.join(COMMANDS)}", 2)
     sys.path.append(os.getcwd())  # where `module:Class` may lie; last, so that it shadows nothing
     kind: Any = COMMANDS[name]
-    if name == "meta-train" and rest and rest[0] in registry.TRAININGS:
+    if name == "meta-train" and rest and _names_training(rest[0]):
         kind = MetaTrainRule
     with _constructors():
         command = tyro.cli(kind, prog=f"metarl {name}", args=rest)
@@ -53,6 +54,11 @@ def _run(command: Any) -> int:
             raise
         return _fail(str(error), 2)
     return 0
+
+
+def _names_training(word: str) -> bool:
+    """Whether it reads like a meta-training, or the module of one, and not like an environment."""
+    return re.fullmatch(r"[a-z0-9_.]+", word) is not None and word not in registry.registered()
 
 
 def _overview() -> int:
