@@ -29,7 +29,7 @@ def main(argv: list[str] | None = None) -> int:
     if name == "meta-train" and rest and _names_training(rest[0]):
         kind = MetaTrainRule
     with _constructors():
-        command = tyro.cli(kind, prog=f"metarl {name}", args=rest)
+        command = tyro.cli(kind, prog=f"metarl {name}", args=_scales_last(rest))
     return _run(command)
 
 
@@ -54,6 +54,11 @@ def _run(command: Any) -> int:
             raise
         return _fail(str(error), 2)
     return 0
+
+
+def _scales_last(words: list[str]) -> list[str]:
+    """So that settings may also stand behind `--quick` and its like."""
+    return sorted(words, key=lambda word: word in ("--quick", "--laptop", "--long"))
 
 
 def _names_training(word: str) -> bool:

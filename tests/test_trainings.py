@@ -132,7 +132,7 @@ def toy(tmp_path_factory):
 
 
 def arguments(path):
-    words = "toy.training size=0.5 --quick --checkpoint-seconds 0 --log-every 1".split()
+    words = "toy.training --quick size=0.5 --checkpoint-seconds 0 --log-every 1".split()
     return ["meta-train", *words, "--seeds", *map(str, SEEDS), "--out", str(path)]
 
 

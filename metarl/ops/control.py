@@ -73,3 +73,15 @@ def _uninlined(compute: Callable[..., Any]) -> Callable[..., Any] | None:
             module = importlib.import_module(f"jax.experimental.{place}")
             return module.xla_metadata_call(compute, inlineable="false")
     return None
+
+
+def in_batches(function: Callable[[jax.Array], PyTree], count: int, size: int) -> PyTree:
+    """`function(i)` for every `i` below `count`, `size` of them at once; leaves [count, ...].
+
+    `jax.lax.map` does this with `batch_size`, but not where a leaf has no entries, as that of a
+    state without objects. The last batch is filled up with the last number.
+    """
+    size = min(size, count)
+    numbers = jnp.minimum(jnp.arange(-(-count // size) * size), count - 1).reshape(-1, size)
+    rows = jax.lax.map(jax.vmap(function), numbers)  # [batches, size, ...]
+    return jax.tree.map(lambda x: x.reshape(numbers.size, *x.shape[2:])[:count], rows)

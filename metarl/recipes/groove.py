@@ -178,10 +178,10 @@ def final(settings: Settings, results: Results, name: str) -> dict[str, np.ndarr
 
 
 def _better(scores: Mapping[str, np.ndarray], name: str) -> Claim:
-    """Whether GROOVE earns more than LPG, by the mean over levels or seeds."""
+    """Whether GROOVE earns more than LPG beyond chance, over levels or seeds."""
     gap = scores["GROOVE"] - scores["LPG"]
     measured = f"difference {told(gap).replace('seeds', 'lives')}"
-    return Claim(f"{name}: GROOVE earns more than LPG", "yes", measured, bool(gap.mean() > 0))
+    return Claim(f"{name}: GROOVE earns more than LPG", "yes", measured, bool(interval(gap)["low"] > 0))
 
 
 def _lower_half(scores: Mapping[str, Mapping[str, np.ndarray]], grids: list[str]) -> Claim:

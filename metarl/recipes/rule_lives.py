@@ -15,6 +15,7 @@ from metarl.agents.tabular import tabular
 from metarl.curriculum import antagonist
 from metarl.inner import birth, live
 from metarl.meta.first_returns import first_returns
+from metarl.ops.control import in_batches
 from metarl.recipes.common import Arm
 from metarl.rollout import VectorEnv, none, vectorize
 from metarl.rules import a2c, load
@@ -131,8 +132,12 @@ def lives(
 
     def advance(learners: Learner) -> tuple[Learner, Metrics]:
         keys = (jax.random.split(k, count) for k in (life_key, play_key))
-        one = lambda x: older(*x)  # noqa: E731
-        return jax.lax.map(one, (each, learners, *keys), batch_size=min(batch, count))
+        everything = (each, learners, *keys)
+
+        def one(i: jax.Array) -> tuple[Learner, Metrics]:
+            return older(*jax.tree.map(lambda x: x[i], everything))
+
+        return in_batches(one, count, batch)
 
     return Arm(name, start, advance, chunks)
 
