@@ -210,10 +210,18 @@ def test_its_loss_and_its_step_equal_numpy(rival):
         eta = rule.init_eta(jax.random.key(0))
         loss = partial(antagonists.antagonist_loss, agent, rule.heads)
         grads, told = jax.grad(loss, has_aux=True)(params, eta, rollout)
-        moved = rule.update(eta, params, rule.init(params), rollout, jax.random.key(0))[0]
-        return told, grads, jax.tree.map(jnp.subtract, moved, params)
+        blind = antagonists.antagonist_rule(agent, rule.heads, time_outs_end=True)
+        ended = rollout.replace(terminated=rollout.last, truncated=rollout.last & False)
+        steps, key = [], jax.random.key(0)
+        for one, x in ((rule, rollout), (rule, ended), (blind, rollout)):
+            new = one.update(eta, params, one.init(params), x, key)[0]
+            steps.append(jax.tree.map(jnp.subtract, new, params))
+        return told, grads, steps
 
-    told, grads, moved = jax.device_get(everything(params, rollout))
+    told, grads, (moved, *as_ends) = jax.device_get(everything(params, rollout))
+    close = partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-7)
+    jax.tree.map(close, *as_ends)  # time-outs as terminations
+    assert not np.allclose(moved["heads"]["value"]["b"], as_ends[0]["heads"]["value"]["b"])
     layers = jax.device_get(params["heads"])
     value, ahead = (
         (x.obs @ layers["value"]["w"] + layers["value"]["b"])[..., 0] for x in (inputs, after)

@@ -17,7 +17,7 @@ from metarl.curriculum.scores import Reference, Return
 from metarl.inner import birth, live
 from metarl.ops.distributions import policy
 from metarl.ops.returns import gae
-from metarl.rollout import VectorEnv, replay
+from metarl.rollout import VectorEnv, replay, without_truncation
 from metarl.rules import a2c
 from metarl.rules.common import check_heads, from_batch_loss
 from metarl.types import (
@@ -84,6 +84,7 @@ def antagonist_rule(
     *,
     optimizer: optax.GradientTransformation | None = None,
     eta: a2c.Hypers | None = None,
+    time_outs_end: bool = False,
 ) -> UpdateRule:
     """A2C with advantages standardised over the batch.
 
@@ -93,9 +94,14 @@ def antagonist_rule(
       optimizer: defaults to `apart()`, which is for tabular agents.
       eta: defaults to `metarl.rules.a2c.hypers` with the whole squared error of the value as its
         loss.
+      time_outs_end: count time-outs as terminations, as GROOVE's code does.
     """
     eta = eta or a2c.hypers(value_cost=2.0, learning_rate=1.0)
-    loss = partial(antagonist_loss, agent, needed)
+    endings = without_truncation if time_outs_end else lambda rollout: rollout
+
+    def loss(params: Params, eta: Eta, rollout: Rollout) -> tuple[jax.Array, Metrics]:
+        return antagonist_loss(agent, needed, params, eta, endings(rollout))
+
     return from_batch_loss(loss, optimizer or apart(), heads=needed, init_eta=lambda key: eta)
 
 

@@ -12,7 +12,8 @@ import optax
 import metarl
 from metarl.agents.tabular import tabular
 from metarl.curriculum import antagonist
-from metarl.curriculum.lives import Known, LevelState, on_levels
+from metarl.curriculum.lives import Born, Known, LevelState, on_levels
+from metarl.curriculum.numbers import numbered, table, with_numbers
 from metarl.curriculum.replay import Curriculum
 from metarl.curriculum.scores import Reference, optimum
 from metarl.inner import birth
@@ -50,6 +51,9 @@ class GridSettings:
     meta_max_norm: float = 0.5
     chunk: int = 4  # lives that are differentiated at once
     test_levels: int = 256
+    policy_rates: tuple[float, ...] = ()  # from which a bandit gives each life its own; see
+    y_costs: tuple[float, ...] = ()  # `metarl.curriculum.numbers`. None: those above
+    as_released: bool = False  # critics that never learn, time-outs that end: GROOVE's code
 
 
 class Grid(NamedTuple):
@@ -77,11 +81,13 @@ def training_levels(env: Any) -> Callable[[Key], PyTree]:
     return partial(env.sample_params, split="train")
 
 
-def a2c_reference(parts: Grid, *, workers: int, lifetime: int, length: int) -> Reference:
+def a2c_reference(
+    parts: Grid, *, workers: int, lifetime: int, length: int, time_outs_end: bool = False
+) -> Reference:
     """What A2C earns on a level after a life with GROOVE's numbers for the antagonist."""
     heads = antagonist.heads(parts.env)
     agent = tabular(parts.env, heads)
-    rule = antagonist.antagonist_rule(agent, heads)
+    rule = antagonist.antagonist_rule(agent, heads, time_outs_end=time_outs_end)
     ret = first_returns(agent, vectorize(parts.env, workers, none), max_steps=LONGEST)
     sizes: Any = {"lifetime": lifetime, "length": length}
     return antagonist.antagonist(agent, rule, parts.venv, ret, **sizes)
@@ -124,13 +130,28 @@ def grid_parts(settings: GridSettings) -> Grid:
 def fields_of(settings: GridSettings) -> dict[str, Any]:
     """The settings of the rule."""
     names = ("core", "hidden", "policy_rate", "y_rate", "y_cost")
-    return {name: getattr(settings, name) for name in names}
+    fields = {name: getattr(settings, name) for name in names}
+    return fields | ({"time_outs_end": True} if settings.as_released else {})
 
 
 def critic_of(settings: GridSettings, env: Any) -> Critic:
     """How values are learned beside each life."""
     descent = optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(settings.value_rate))
-    return Critic(tabular(env, {"value": 1}), descent)
+    released = {"frozen": settings.as_released, "time_outs_end": settings.as_released}
+    return Critic(tabular(env, {"value": 1}), descent, **released)
+
+
+def balanced(settings: GridSettings, parts: Grid, curriculum: Curriculum) -> Curriculum:
+    """The curriculum, and numbers for each life from the settings' table, by returns at the end."""
+    given = {"policy_rate": settings.policy_rates, "y_cost": settings.y_costs}
+    own = lpg.numbers(settings.policy_rate, settings.y_rate, settings.y_cost)
+    rows = table(own, **{name: values for name, values in given.items() if values})
+
+    def earned(life: Any, level: PyTree, key: Key) -> jax.Array:
+        learner = life if isinstance(life, Learner) else life[0]
+        return parts.ret(learner.params, level, key)
+
+    return numbered(curriculum, rows, earned)
 
 
 def grid_training(
@@ -157,9 +178,12 @@ def grid_training(
         length=settings.length,
         chunk=settings.chunk,
     )
-    born = partial(birth, parts.agent, parts.rule, parts.venv)
+    born: Born = partial(birth, parts.agent, parts.rule, parts.venv)
+    chosen = curriculum(parts)
+    if settings.policy_rates or settings.y_costs:
+        born, chosen = with_numbers(born), balanced(settings, parts, chosen)
     lifetime = lambda level: jnp.int32(settings.lifetime)  # noqa: E731
-    loop = on_levels(meta, born, curriculum(parts), lifetime=lifetime, known=known)
+    loop = on_levels(meta, born, chosen, lifetime=lifetime, known=known)
 
     def update(state: tuple[LevelState, Learner], key: Key):
         levels, learners, metrics = loop.update(*state, key)

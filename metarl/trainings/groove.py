@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 from metarl.curriculum.prioritised import Priority, rank, top
+from metarl.curriculum.released import Released, released_replay
 from metarl.curriculum.replay import Curriculum, level_replay
 from metarl.curriculum.replay import Settings as Replay
 from metarl.curriculum.scores import Scoring, Seen, highest_return, max_mc, optimum, regret
@@ -70,7 +71,13 @@ def training(settings: Settings) -> Training:
 
 
 def replayed(settings: Settings, parts: Grid) -> Curriculum:
-    """Prioritised replay of levels."""
+    """Prioritised replay of levels; as released, from that code's buffer with its defects."""
+    scoring = scoring_of(settings, parts)
+    sample, edit = training_levels(parts.env), parts.env.mutate
+    if settings.as_released:
+        sizes: Any = {name: getattr(settings, name) for name in ("capacity", "replay", "batch")}
+        released = Released(**sizes, forget_new=True, overflow=True)
+        return released_replay(sample, scoring, settings.lives, settings=released)
     chosen = Replay(
         capacity=settings.capacity,
         replay=settings.replay,
@@ -80,8 +87,6 @@ def replayed(settings: Settings, parts: Grid) -> Curriculum:
         batch=settings.batch,
         quorum=settings.batch,
     )
-    scoring = scoring_of(settings, parts)
-    sample, edit = training_levels(parts.env), parts.env.mutate
     return level_replay(sample, scoring, settings.lives, settings=chosen, edit=edit)
 
 
@@ -90,7 +95,8 @@ def scoring_of(settings: Settings, parts: Grid) -> Scoring:
     if settings.score.endswith("regret"):
         sizes: Any = {name: getattr(settings, name) for name in ("workers", "lifetime", "length")}
         exact = settings.score == "optimal_regret"
-        best = optimum(parts.env) if exact else a2c_reference(parts, **sizes)
+        rival = a2c_reference(parts, **sizes, time_outs_end=settings.as_released)
+        best = optimum(parts.env) if exact else rival
         return regret(parts.ret, best, lambda life: life[0].params)
     seen = seen_by_critic(parts, critic_of(settings, parts.env), length=settings.length)
     if settings.score == "max_mc":
