@@ -19,7 +19,7 @@ TINY = {  # recipe -> settings with which it takes seconds; one line a recipe
     "bmg_two_colours": "seeds=1 steps=64 row=32 hidden=4 length=2",
     "estimator_bias": "seeds=1 horizon=1 long_horizon=1 sizes=1 step_sizes=0.1,0.3",
     "groove": "levels=2 seeds=1 grid_lifetimes=2,2,2 game_lifetime=2 workers=2 num_envs=2 length=2"
-    " games=Breakout-v0 grid_rates=1.0 costs=0.01 game_rates=1e-3 chunks=2",
+    " games=Breakout-v0 grid_rates=1.0 grid_costs=0.01 game_rates=1e-3 chunks=2",
     "maml_cheetah": "seeds=1 meta_updates=1 tests=1 tasks=2 trajectories=2 horizon=3 hidden=4"
     " test_tasks=2 test_rates=0.1",
     "maml_navigation": "seeds=1 meta_updates=1 tests=1 tasks=2 trajectories=2 horizon=3 hidden=4"
