@@ -3,6 +3,7 @@
 import json
 import math
 import pathlib
+import time
 from typing import Any
 
 import jax
@@ -31,7 +32,7 @@ RULE, UNTAUGHT = "meta-trained", "random initialisation"
 def conclude(folder: RunFolder, parts: TrainingParts, run: TrainingRun, report: Reporter) -> None:
     """Tests the rule, draws what there is to see, and tells where it lies."""
     report.line("testing what was learned on levels that training never draws")
-    returns = tested(parts, run)
+    returns = tested(parts, run, report)
     result = {
         "training": str(parts.config.training),
         "seeds": list(parts.config.seeds),
@@ -74,19 +75,24 @@ def save_weights(
     return kept
 
 
-def tested(parts: TrainingParts, run: TrainingRun) -> dict[str, np.ndarray]:
+def tested(parts: TrainingParts, run: TrainingRun, report: Reporter) -> dict[str, np.ndarray]:
     """Name -> returns [S, L] on the same levels, of agents at the end of their lives."""
     test, key = parts.training.test, jax.random.key(_TEST)
     begin = lambda key: eta_of(parts.training.begin(key))  # noqa: E731
     returns, first = jax.jit(test.returns), jax.jit(begin)
-    count = len(parts.config.seeds)
-    etas = {
-        RULE: [jax.tree.map(lambda x, i=i: x[i], run.eta) for i in range(count)],
-        UNTAUGHT: [first(key) for key in training_keys(parts)[0]],
-    }
-    found = {name: np.stack([returns(eta, key) for eta in some]) for name, some in etas.items()}
+    taught = [jax.tree.map(lambda x, i=i: x[i], run.eta) for i in range(len(parts.config.seeds))]
+    each = [(RULE, eta) for eta in taught]
+    each += [(UNTAUGHT, first(key)) for key in training_keys(parts)[0]]
+    found: dict[str, list[np.ndarray]] = {RULE: [], UNTAUGHT: []}
+    start = time.monotonic()
+    for number, (name, eta) in enumerate(each, 1):
+        found[name].append(np.asarray(returns(eta, key)))
+        rate = number / (time.monotonic() - start)
+        report.progress(number, len(each) + 1, rate, math.nan, "tests")
     others = jax.device_get(jax.jit(test.references)(key))
-    return found | {name: x[None] for name, x in others.items()}
+    return {name: np.stack(x) for name, x in found.items()} | {
+        k: x[None] for k, x in others.items()
+    }
 
 
 def _panels(returns: dict[str, np.ndarray]) -> list[Panel]:

@@ -27,7 +27,7 @@ LAPTOP = Settings(
     hidden=64,
     meta_learning_rate=5e-4,
     chunk=8,
-    test_levels=256,
+    test_levels=128,
 )
 
 
