@@ -45,7 +45,7 @@ def forward(
 
     Args:
       agent, rule, venv, objective, optimizer, length: as `metarl.meta.metagrad.metagrad`. The rule
-        must allow forward mode: not `forward_over_reverse`.
+        must allow forward mode: not `forward_over_reverse`, nor LPG with a GRU.
       decay: of the trace, from 0 to 1.
     """
 

@@ -13,11 +13,11 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
-from metarl.nets.gru import gru
+from metarl.nets.gru_pass import gru_backwards
 from metarl.nets.linear import lecun_init, linear, orthogonal
-from metarl.nets.lstm import lstm, lstm_init
+from metarl.nets.lstm import lstm_backwards, lstm_init
 from metarl.registry import did_you_mean
-from metarl.types import Eta, Key, Params, PyTree
+from metarl.types import Eta, Key, Params
 
 CORES = ("gru", "lstm")
 
@@ -79,25 +79,14 @@ def lpg_init(key: Key, targets: int, sizes: Sizes, *, extra: int = 0) -> Eta:
 def lpg_net(eta: Eta, seen: Seen, *, core: str) -> Targets:
     """All targets of a batch of streams, in one pass over time with N rows a product.
 
-    The products with the inputs, only a few wide, stand within the loop: hoisted out of it their
-    results are stored, and its derivative took a third longer (measured, two CPU cores). So do the
-    read-outs, which spares storing the core's outputs twice.
+    Reverse mode passes once through a GRU, forward mode does not (`metarl.nets.gru_pass`).
     """
     x = jnp.moveaxis(features(eta["embed"], seen), 1, 0)  # [T, N, 5 + F]
     both = [eta["pi"], eta["y"]]
     read = {k: jnp.concatenate([layer[k] for layer in both], axis=-1) for k in ("w", "b")}
 
-    def step(carry: PyTree, now: tuple[jax.Array, jax.Array]) -> tuple[PyTree, jax.Array]:
-        x, last = now
-        carry = jax.tree.map(lambda h: jnp.where(last[:, None], 0, h), carry)
-        carry = lstm(eta["core"], carry, x) if core == "lstm" else gru(eta["core"], carry, x)
-        out = carry[1] if core == "lstm" else carry
-        return carry, linear(read, jax.nn.relu(out))
-
-    hidden = eta["pi"]["w"].shape[0]
-    zeros = jnp.zeros((*x.shape[1:-1], hidden), x.dtype)
-    carry = (zeros, zeros) if core == "lstm" else zeros
-    _, out = jax.lax.scan(step, carry, (x, seen.last.swapaxes(0, 1)), reverse=True)
+    run = lstm_backwards if core == "lstm" else gru_backwards
+    out = linear(read, jax.nn.relu(run(eta["core"], x, seen.last.swapaxes(0, 1))))
     out = jnp.moveaxis(out, 0, 1)  # [N, T, 1 + M]
     return Targets(out[..., 0], out[..., 1:])
 

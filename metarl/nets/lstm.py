@@ -28,3 +28,25 @@ def lstm(
     i, f, g, o = jnp.split(linear(params["in"], x) + h @ params["rec"]["w"], 4, axis=-1)
     cell = jax.nn.sigmoid(f) * cell + jax.nn.sigmoid(i) * jnp.tanh(g)
     return cell, jax.nn.sigmoid(o) * jnp.tanh(cell)
+
+
+def lstm_backwards(params: Params, x: jax.Array, last: jax.Array) -> jax.Array:
+    """[T, N, H] the hidden states of many streams, from the last step to the first.
+
+    The products with the inputs, only a few wide, stand within the loop: hoisted out of it their
+    results are stored, and the derivative took a third longer (measured, two CPU cores).
+
+    Args:
+      params: of the cell.
+      x: [T, N, F] inputs.
+      last: [T, N] bool, where the states of later steps count as zero.
+    """
+
+    def step(carry: tuple[jax.Array, jax.Array], now: tuple[jax.Array, jax.Array]):
+        x, last = now
+        cell, h = (jnp.where(last[:, None], 0, state) for state in carry)
+        carry = lstm(params, (cell, h), x)
+        return carry, carry[1]
+
+    zeros = jnp.zeros((x.shape[1], params["rec"]["w"].shape[0]), x.dtype)
+    return jax.lax.scan(step, (zeros, zeros), (x, last), reverse=True)[1]
