@@ -1,4 +1,4 @@
-"""A meta-step of LPG on random grid-worlds, and the bare matrix products that it cannot do without.
+"""A meta-step of LPG and of GROOVE on random grid-worlds, and the bare products it needs.
 
     python benchmarks/lpg.py --out benchmarks/results/lpg.jsonl
 
@@ -6,52 +6,49 @@ A step is K updates of T steps of every worker of every life, the judgement on t
 follows, and the derivative in the rule's network. With the defaults it is 64 lives x 64 workers x
 20 steps x 5 updates, 409,600 steps to learn from. `products` are the network's own: forwards and
 backwards through its core of 256 units, as often as a step needs. Prints JSON lines: seconds to
-compile, CPU-seconds and seconds of a steady step (medians; the two alternate), planned temporary
-memory, and how many times the products' time a step takes.
+compile, CPU-seconds and seconds of a step (medians; all alternate), planned temporary memory, and
+how many times the products' time a step takes.
+
+Lives end one after the other, `lives * updates / lifetime` of them in a step, so what GROOVE adds
+is rare. It is measured apart: a step after which no life ends; one after which `batch - 1` do,
+whose agents are judged and whose levels wait; and one after which `batch` do, so that as many
+antagonists live their lives. `amortised_cpu_s` adds the shares: at every end a batch of judgements
+though one life has ended, and for a batch of new levels one of antagonists. `groove_over_lpg` is
+with half of the levels new, as in the long run, `groove_over_lpg_at_first` with all of them new.
 """
 
 import argparse
-import statistics
-import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
-from timing import compiled, report
+from timing import compiled, in_turns, report
 
-import metarl
-from metarl.agents.tabular import tabular
-from metarl.curriculum.lives import on_levels
-from metarl.curriculum.replay import uniform
-from metarl.inner import birth
-from metarl.meta.common import meta_adam
-from metarl.meta.discovery import Critic, discovery
-from metarl.rollout import vectorize
-from metarl.rules import lpg
+from metarl.trainings import groove, lpg_grid
+
+SIZES = {"lives": 64, "workers": 64, "updates": 5, "length": 20, "hidden": 256, "chunk": 4}
+LIFE = {"lifetime": 1000, "capacity": 4000, "batch": 4}
 
 
-def meta_step(args: argparse.Namespace) -> tuple[Callable, Any]:
-    """The update of the outer loop as a function of one argument, and that argument."""
-    env = metarl.make("LPGAll-v0")
-    heads = lpg.heads(env)
-    agent, venv = tabular(env, heads), vectorize(env, args.workers)
-    rule = lpg.lpg(agent, heads, hidden=args.hidden)
-    descent = optax.chain(optax.clip_by_global_norm(0.5), optax.sgd(4.0))
-    critic = Critic(tabular(env, {"value": 1}), descent)
-    sizes: Any = {"updates": args.updates, "length": args.length, "chunk": args.chunk}
-    meta = discovery(agent, rule, venv, critic, meta_adam(1e-4), **sizes)
-    loop = on_levels(
-        meta,
-        partial(birth, agent, rule, venv),
-        uniform(env.sample_params, args.lives),
-        lifetime=lambda level: jnp.int32(2500),
-    )
+def meta_step(name: str, args: argparse.Namespace) -> tuple[Callable, Callable[[int], Any]]:
+    """The training's update, and its state from the number of lives that end after it."""
+    sizes = {name: getattr(args, name) for name in ("lives", "workers", "length", "hidden")}
+    sizes |= {"window": args.updates, "chunk": args.chunk, "lifetime": args.lifetime}
+    if name == "groove":
+        chosen = groove.Settings(**sizes, capacity=args.capacity, batch=args.batch)
+        training = groove.training(chosen)
+    else:
+        training = lpg_grid.training(lpg_grid.Settings(**sizes))
     key = jax.random.key(0)
-    state, learners = jax.jit(loop.begin)(key)
-    return lambda x: loop.update(x[0], x[1], key)[:2], (state, learners)
+    state, learners = jax.jit(training.begin)(key)
+
+    def start(ends: int) -> Any:
+        old = jnp.arange(args.lives) < ends
+        age = jnp.where(old, args.lifetime - args.updates, 0).astype(jnp.int32)
+        return state, learners.replace(age=age)
+
+    return lambda x: training.update(x, key), start
 
 
 def products(args: argparse.Namespace) -> tuple[Callable, Any]:
@@ -73,55 +70,71 @@ def products(args: argparse.Namespace) -> tuple[Callable, Any]:
 
 
 def measure(args: argparse.Namespace) -> list[dict[str, Any]]:
-    """Both programmes in turns."""
-    (step, loop), (bare, weights) = meta_step(args), products(args)
-    step_programme, step_cost = compiled(step, loop)
+    """All programmes in turns."""
+    bare, weights = products(args)
     bare_programme, bare_cost = compiled(bare, weights)
-    seconds: dict[str, list[tuple[float, float]]] = {"meta-step": [], "products": []}
-    for repeat in range(args.repeats + 1):
-        for name in seconds:
-            cpu, wall = time.process_time(), time.perf_counter()
-            if name == "products":
-                jax.block_until_ready(bare_programme(weights))
-            else:
-                loop = jax.block_until_ready(step_programme(loop))
-            if repeat:
-                seconds[name].append((time.process_time() - cpu, time.perf_counter() - wall))
-    medians = {name: [statistics.median(x) for x in zip(*seconds[name])] for name in seconds}  # noqa: B905
-    flops = 6 * args.hidden * 3 * args.hidden
-    flops *= args.lives * args.workers * args.updates * args.length
-    same = {"benchmark": "lpg", **{k: getattr(args, k) for k in SIZES}, "repeats": args.repeats}
-    memory = step_programme.memory_analysis().temp_size_in_bytes / 2**20
-    rows = []
-    for name, cost in (("meta-step", step_cost), ("products", bare_cost)):
-        cpu, wall = (round(x, 3) for x in medians[name])
-        rate = round(flops / medians[name][0] / 1e9, 1)
-        rows.append(
-            {
-                **same,
-                "name": name,
-                **cost,
-                "cpu_s": cpu,
-                "wall_s": wall,
-                "core_gflop_per_cpu_s": rate,
-            }
-        )
-    rows[0]["temp_mib"] = round(memory)
-    rows[0]["over_products"] = round(medians["meta-step"][0] / medians["products"][0], 2)
-    return rows
+    runs: dict[str, Callable[[int], Any]] = {"products": lambda repeat: bare_programme(weights)}
+    costs: dict[str, dict[str, Any]] = {"products": bare_cost}
+    ends = {"lpg": (0, 1), "groove": (0, args.batch - 1, args.batch)}
+    for name in args.trainings:
+        step, start = meta_step(name, args)
+        programme, cost = compiled(step, start(0))
+        memory = programme.memory_analysis().temp_size_in_bytes / 2**20
+        for count in ends[name]:
+            state = start(count)
+            label = f"{name}, {count} end" if count else name
+            runs[label] = lambda repeat, run=programme, state=state: run(state)  # type: ignore[misc]
+            costs[label] = {} if count else {**cost, "temp_mib": round(memory)}
+    steps = args.lives * args.workers * args.updates * args.length
+    speeds = in_turns(runs, dict.fromkeys(runs, steps), args.repeats)
+    same = {"benchmark": "lpg", **{name: getattr(args, name) for name in (*SIZES, *LIFE)}}
+    rows = {name: {**same, "name": name, **costs[name], **seconds(speeds[name], steps)}
+            for name in runs}  # fmt: skip
+    for name in args.trainings:
+        rows[name]["over_products"] = round(rows[name]["cpu_s"] / rows["products"]["cpu_s"], 2)
+    if "groove" in args.trainings and "lpg" in args.trainings:
+        rows["groove"] |= amortised(args, {name: row["cpu_s"] for name, row in rows.items()})
+    return list(rows.values())
 
 
-SIZES = ("lives", "workers", "updates", "length", "hidden", "chunk")
+def seconds(speed: dict[str, Any], steps: int) -> dict[str, Any]:
+    """Of one step, from its speed."""
+    low, high = speed["range_cpu"]
+    return {
+        "cpu_s": round(steps / speed["steps_per_cpu_s"], 3),
+        "wall_s": round(steps / speed["steps_per_wall_s"], 3),
+        "range_cpu_s": [round(steps / high, 3), round(steps / low, 3)],
+        "repeats": speed["repeats"],
+    }
+
+
+def amortised(args: argparse.Namespace, cpu: dict[str, float]) -> dict[str, float]:
+    """CPU-seconds of a step over a whole lifetime, and how many times those of LPG."""
+    rate = args.lives * args.updates / args.lifetime  # lives that end in a step
+    waiting, living = (f"groove, {n} end" for n in (args.batch - 1, args.batch))
+    lpg = cpu["lpg"] + rate * (cpu["lpg, 1 end"] - cpu["lpg"])
+    judged = cpu["groove"] + rate * (cpu[waiting] - cpu["groove"])
+    antagonists = rate / args.batch * (cpu[living] - cpu[waiting])
+    return {
+        "amortised_cpu_s": round(judged + antagonists / 2, 3),
+        "lpg_amortised_cpu_s": round(lpg, 3),
+        "groove_over_lpg": round((judged + antagonists / 2) / lpg, 3),
+        "groove_over_lpg_at_first": round((judged + antagonists) / lpg, 3),
+    }
 
 
 def main() -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    for name, number in zip(SIZES, (64, 64, 5, 20, 256, 16), strict=True):
+    for name, number in {**SIZES, **LIFE}.items():
         parser.add_argument(f"--{name}", type=int, default=number)
-    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--trainings", nargs="+", choices=("lpg", "groove"),
+                        default=("lpg", "groove"))  # fmt: skip
+    parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--out", help="append the JSON lines to this file")
     args = parser.parse_args()
+    if args.batch < 2:
+        parser.error(f"--batch must be at least 2, got {args.batch}")
     report(measure(args), args.out)
 
 
