@@ -14,20 +14,23 @@ from metarl.agents.tabular import tabular
 from metarl.inner import live
 from metarl.meta.bijections import sigmoid
 from metarl.meta.first_returns import first_returns
+from metarl.meta.shaping import (
+    advantage,
+    centred,
+    pair_ranks,
+    pair_ranks_as_released,
+    raw,
+    standardised,
+)
 from metarl.meta.tune import tune
 from metarl.meta.whole_lives import (
-    advantage,
     annealed_adam,
-    centred,
     drawn_pairs,
     estimate,
     lived,
     log_uniform,
     newborn,
-    pair_ranks,
-    pair_ranks_as_released,
     perturbation,
-    raw,
     whole_life,
     whole_lives,
 )
@@ -146,6 +149,27 @@ def test_ranks_within_pairs_by_hand():
     np.testing.assert_array_equal(advantage(pair_ranks_as_released, fitness), [1, -1, -1, 0])
     np.testing.assert_array_equal(advantage(raw, fitness), [2, -699, 0, 0])
     np.testing.assert_allclose(advantage(centred, fitness[:2]), [1 / 2, -5 / 6], rtol=1e-6)
+
+
+def test_standard_scores_by_hand():
+    """Of 1, 3, 5 the mean is 3 and the variance 8/3; what is not known counts for nothing."""
+    fitness = jnp.array([[1.0, 3.0], [5.0, jnp.nan]])
+    found = standardised(fitness)
+    scores = np.array([-2, 0, 2]) / np.sqrt(8 / 3)
+    np.testing.assert_allclose(found.ravel()[:3], scores, rtol=1e-6)
+    np.testing.assert_allclose(advantage(standardised, fitness), [scores[0], 0], rtol=1e-6)
+    np.testing.assert_array_equal(standardised(jnp.full((2, 2), 7.0)), 0)
+
+
+@pytest.mark.parametrize("common", [False, True])
+def test_pairs_that_are_alike_differ_in_their_noise_alone(common):
+    draw = partial(drawn_pairs, levels, log_uniform(1, 10**6), KEY, 4, common=common)
+    alike, apart = draw(alike=True), draw()
+    assert len(jnp.unique(apart.level)) == 4
+    same = lambda x: bool((jax.random.key_data(x) == jax.random.key_data(x[:1])).all())  # noqa: E731
+    assert (alike.level == alike.level[0]).all() and (alike.lifetime == alike.lifetime[0]).all()
+    assert same(alike.agent) and same(alike.chance) and not same(alike.noise)
+    assert bool((alike.chance[:, 0] == alike.chance[:, 1]).all()) == common
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 4])

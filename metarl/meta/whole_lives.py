@@ -21,13 +21,13 @@ from flax import struct
 
 from metarl.inner import birth, live
 from metarl.meta.common import MetaState, moved, started, summary
-from metarl.meta.evolution import both_sides, centred_ranks, check_std, slopes
+from metarl.meta.evolution import both_sides, check_std, slopes
 from metarl.meta.first_returns import Return
+from metarl.meta.shaping import Shaping, advantage, pair_ranks
 from metarl.rollout import VectorEnv
 from metarl.rules.life import LifeState, with_lifetime
 from metarl.types import Agent, Eta, Key, Learner, Metrics, PyTree, UpdateRule
 
-Shaping = Callable[[jax.Array], jax.Array]  # returns [P, 2] -> what they count, [P, 2]
 Lifetime = int | Callable[[PyTree, Key], jax.Array]  # updates; of all, or from a level and a key
 Parts = tuple[Agent, UpdateRule, VectorEnv]
 
@@ -64,6 +64,7 @@ def whole_lives(
     shaping: Shaping | None = None,
     chunk: int | None = None,
     common: bool = False,
+    alike: bool = False,
     from_zero: bool = False,
     env_params: Callable[[PyTree], PyTree] = lambda level: level,
 ) -> Generations:
@@ -88,11 +89,12 @@ def whole_lives(
       length: T, steps per update.
       lifetime: updates of a life: a number, or from a level and a key (`log_uniform`).
       std: of the distance of etas from the mean, in every number; or its schedule.
-      shaping: what returns count; by default `pair_ranks`. `centred` compares all levels, `raw` is
-        the plain estimate.
+      shaping: what returns count (`metarl.meta.shaping`), by default `pair_ranks`.
       chunk: pairs that live at once, a divisor of `pairs`; None: all.
       common: both of a pair also have the same actions and environments' randomness while their
         params are the same; as published they do not.
+      alike: all pairs have the level, the lifetime and the agent of one, and the same randomness
+        but for `common`: where returns of all pairs are compared, eta alone should tell them apart.
       from_zero: the search starts at zero, as in the released code, not where `init_eta` says.
       env_params: from a level to its params.
 
@@ -113,7 +115,7 @@ def whole_lives(
     def update(state: MetaState, key: Key) -> tuple[MetaState, Metrics]:
         apart = std(state.updates) if callable(std) else std
         key = jax.random.fold_in(key, state.updates)
-        drawn = drawn_pairs(levels, lifetime, key, pairs, common=common)
+        drawn = drawn_pairs(levels, lifetime, key, pairs, common=common, alike=alike)
         one = partial(judge, state.eta, apart)
         fitness, metrics = jax.lax.map(one, drawn, batch_size=chunk)  # [P, 2]
         gaps = advantage(shaping or pair_ranks, fitness)
@@ -133,7 +135,13 @@ def whole_lives(
 
 
 def drawn_pairs(
-    levels: Callable[[Key], PyTree], lifetime: Lifetime, key: Key, pairs: int, *, common: bool
+    levels: Callable[[Key], PyTree],
+    lifetime: Lifetime,
+    key: Key,
+    pairs: int,
+    *,
+    common: bool,
+    alike: bool = False,
 ) -> Pair:
     """[P, ...] new pairs, those of short lives first. The key is consumed."""
 
@@ -146,6 +154,9 @@ def drawn_pairs(
         return Pair(level, jnp.asarray(updates, jnp.int32), noise, agent, chance)
 
     drawn = jax.vmap(one)(jax.random.split(key, pairs))
+    if alike:
+        first = jax.tree.map(lambda x: jnp.broadcast_to(x[:1], x.shape), drawn)
+        return first.replace(noise=drawn.noise)
     if not callable(lifetime):
         return drawn
     order = jnp.argsort(drawn.lifetime)
@@ -202,13 +213,6 @@ def whole_life(
     )
 
 
-def advantage(shaping: Shaping, fitness: jax.Array) -> jax.Array:
-    """[P] how much more the first of each pair counts than the second; 0 where one is NaN."""
-    known = ~jnp.isnan(fitness).any(axis=1)
-    counted = shaping(fitness)
-    return jnp.where(known, counted[:, 0] - counted[:, 1], 0)
-
-
 def estimate(eta: Eta, noise_keys: Key, gaps: jax.Array, std: Any, chunk: int) -> Eta:
     """The gradient, like eta, from what the first of each pair loses more than the second, [P]."""
     count = len(gaps)
@@ -237,29 +241,6 @@ def perturbation(noise_keys: Key, eta: Eta) -> Eta:
         for a, b, x in zip(ends, ends[1:], leaves, strict=False)
     ]
     return jax.tree.unflatten(form, cut)
-
-
-def pair_ranks(fitness: jax.Array) -> jax.Array:
-    """[P, 2]: the better of each pair 1, the other 0; equal ones share."""
-    other = fitness[:, ::-1]
-    return (fitness > other) + (fitness == other) / 2
-
-
-def pair_ranks_as_released(fitness: jax.Array) -> jax.Array:
-    """[P, 2] as `pair_ranks`, but the second of equal ones is the better, as in the released code.
-
-    The estimate then walks at random where nothing is learned, instead of standing still.
-    """
-    first = fitness[:, 0] > fitness[:, 1]
-    return jnp.stack([first, ~first], axis=1).astype(fitness.dtype)
-
-
-centred: Shaping = centred_ranks
-
-
-def raw(fitness: jax.Array) -> jax.Array:
-    """[P, 2] as they are."""
-    return fitness
 
 
 def annealed_adam(
