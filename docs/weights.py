@@ -12,6 +12,7 @@ import math
 from typing import Any
 
 from metarl import registry
+from metarl.config import Part
 from metarl.rules import Weights, load, save, shipped
 from metarl.rules.weights import FOLDER
 
@@ -27,10 +28,9 @@ def card(name: str, weights: Weights) -> str:
     """The model card as Markdown."""
     about: dict[str, Any] = weights.about
     module = registry.training_module(about["training"])
-    settings = " ".join(f"{k}={v}" for k, v in about["settings"].items())
-    made = f"metarl meta-train {about['training']} {settings} --seeds {about['seed']}"
+    told = Part.of({"name": about["training"], "fields": about["settings"]})
+    made = f"metarl meta-train {told} --seeds {about['seed']}"
     test = about["test"]
-    rows = "\n".join(f"| {arm} | {_figures(x)} |" for arm, x in test["returns"].items())
     versions = ", ".join(f"{k} {v}" for k, v in about["versions"].items())
     return f"""# {name}
 
@@ -50,16 +50,24 @@ Settings of the rule: `{weights.fields}`; of its heads: `{weights.heads}`.
 
 ## How it does
 
-Mean return of agents at the end of their lives, on {test["levels"]} levels that no training draws
-(95 % intervals over levels; one meta-training, so nothing is said about other seeds):
+Mean return of agents at the end of {test["levels"]} lives where no training was (95 % intervals
+over lives; one meta-training, so nothing is said about other seeds):
 
-| agents by | return |
-|---|---|
-{rows}
-| gain over the random initialisation | {_figures(test["gain"])} |
+{_table(test)}
 
 {about["notes"]}
 """
+
+
+def _table(test: dict[str, Any]) -> str:
+    """A column for all lives, and one for each group where there are several."""
+    groups = test.get("groups", {})
+    columns = {"all lives": test, **(groups if len(groups) > 1 else {})}
+    rows = [["agents by", *columns], ["---"] * (len(columns) + 1)]
+    for arm in test["returns"]:
+        rows.append([arm, *(_figures(column["returns"][arm]) for column in columns.values())])
+    rows.append(["gain by meta-training", *(_figures(column["gain"]) for column in columns.values())])
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _figures(x: dict[str, Any]) -> str:

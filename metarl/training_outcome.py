@@ -1,9 +1,11 @@
 """What a meta-training has come to: a rule, and how well its agents do where it never learned."""
 
+import itertools
 import json
 import math
 import pathlib
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -26,30 +28,31 @@ from metarl.trainings.common import eta_of
 
 _TEST = 0x74657374  # the seed of tests, apart from those of training
 
-RULE, UNTAUGHT = "meta-trained", "random initialisation"
+RULE, UNTAUGHT = "meta-trained", "before meta-training"
 
 
 def conclude(folder: RunFolder, parts: TrainingParts, run: TrainingRun, report: Reporter) -> None:
     """Tests the rule, draws what there is to see, and tells where it lies."""
-    report.line("testing what was learned on levels that training never draws")
+    report.line("testing what was learned where no training was")
     returns = tested(parts, run, report)
     result = {
         "training": str(parts.config.training),
         "seeds": list(parts.config.seeds),
         "updates": parts.config.updates,
         "levels": returns[RULE].shape[1],
-        "returns": {name: _summary(x) for name, x in returns.items()},
-        "gain": _summary(returns[RULE] - returns[UNTAUGHT]),
+        **_compared(returns),
+        "groups": {
+            group: _compared({name: x[:, places] for name, x in returns.items()})
+            for group, places in _places(parts.training.test.groups).items()
+        },
     }
     kept = save_weights(folder, parts, run, result)
     write_atomically(folder.evaluation, (json.dumps(result, indent=2) + "\n").encode())
-    for name, found in result["returns"].items():
-        report.line(f"{name}: mean return {_figures(found)}")
-    report.line(f"gain over the {UNTAUGHT}: {_figures(result['gain'])}, {_over(returns[RULE])}")
+    _tell(report, result, returns[RULE].shape)
     name = parts.config.training.name
     curve = Curve.of(read_metrics(folder.metrics))
     report.line(f"returns of lives: {learning_curves({name: curve}, folder.curve, title=name)}")
-    report.line(f"score of each level: {draw(_panels(returns), folder.levels, title=name)}")
+    report.line(f"return of each life: {draw(_panels(returns), folder.levels, title=name)}")
     report.line(f"weights, for --rule and metarl.rules.load: {', '.join(map(str, kept))}")
 
 
@@ -65,7 +68,7 @@ def save_weights(
             "settings": parts.config.training.fields,
             "seed": seed,
             "environment_steps": parts.config.updates * parts.config.steps_per_update,
-            "test": {name: result[name] for name in ("levels", "returns", "gain")},
+            "test": {name: result[name] for name in ("levels", "returns", "gain", "groups")},
             "versions": {"metarl": metarl.__version__, "jax": jax.__version__},
             "device": jax.devices()[0].device_kind,
         }
@@ -95,17 +98,40 @@ def tested(parts: TrainingParts, run: TrainingRun, report: Reporter) -> dict[str
     }
 
 
+def _places(groups: Mapping[str, int]) -> dict[str, slice]:
+    """Where in [L] each group stands."""
+    ends = [0, *itertools.accumulate(groups.values())]
+    return {name: slice(a, b) for name, a, b in zip(groups, ends, ends[1:], strict=False)}
+
+
+def _compared(returns: dict[str, np.ndarray]) -> dict[str, Any]:
+    """All means, and how much the rule has gained, of returns [S, L]."""
+    means = {name: _summary(x) for name, x in returns.items()}
+    return {"returns": means, "gain": _summary(returns[RULE] - returns[UNTAUGHT])}
+
+
+def _tell(report: Reporter, result: dict[str, Any], shape: tuple[int, ...]) -> None:
+    """What the test came to; the groups where there are several."""
+    for name, found in result["returns"].items():
+        report.line(f"{name}: mean return {_figures(found)}")
+    groups = result["groups"] if len(result["groups"]) > 1 else {}
+    for group, found in groups.items():
+        means = ", ".join(f"{name} {x['mean']:.3g}" for name, x in found["returns"].items())
+        report.line(f"{group}: {means}; gain {_figures(found['gain'])}")
+    seeds, levels = shape
+    over = f"{seeds} seeds" if seeds > 1 else f"{levels} lives"
+    report.line(f"gain in all: {_figures(result['gain'])}, 95 % interval over {over}")
+
+
 def _panels(returns: dict[str, np.ndarray]) -> list[Panel]:
     """Returns by level, each sorted; and the gain by level."""
     share = np.linspace(0, 1, returns[RULE].shape[1])
     lines = [Line(name, share, np.sort(x, axis=1)) for name, x in returns.items()]
     gain = np.sort(returns[RULE] - returns[UNTAUGHT], axis=1)
-    axis = "share of levels, sorted by it"
+    axis = "share of lives, sorted by it"
     return [
         Panel("return at the end of a life", axis, "mean return", lines=lines),
-        Panel(
-            f"gain over the {UNTAUGHT}", axis, lines=[Line("gain", share, gain)], levels={"0": 0.0}
-        ),
+        Panel(f"gain over {UNTAUGHT}", axis, lines=[Line("gain", share, gain)], levels={"0": 0.0}),
     ]
 
 
@@ -119,8 +145,3 @@ def _summary(returns: np.ndarray) -> dict[str, Any]:
 def _figures(summary: dict[str, Any]) -> str:
     ends = summary["interval"]
     return f"{summary['mean']:.3g}" + (f" [{ends[0]:.3g}, {ends[1]:.3g}]" if ends else "")
-
-
-def _over(returns: np.ndarray) -> str:
-    seeds, levels = returns.shape
-    return f"95 % interval over {f'{seeds} seeds' if seeds > 1 else f'{levels} levels'}"

@@ -69,6 +69,7 @@ def test_it_learns_something_and_is_tested(name):
     assert np.isfinite(metrics["meta_loss"])
     returns = jax.jit(training.test.returns)(eta_of(state), key)
     assert np.isfinite(returns).all()
+    assert sum(training.test.groups.values()) == len(returns)
     others = jax.eval_shape(training.test.references, key)
     assert {x.shape for x in others.values()} == {returns.shape}
 
@@ -111,7 +112,7 @@ def training(settings):
     def returns(eta, key):
         return jnp.arange(3.0) + eta["pi"]["b"].sum()
 
-    test = Test(returns, lambda key: {"nobody": jnp.zeros(3)})
+    test = Test(returns, lambda key: {"nobody": jnp.zeros(3)}, {"low": 1, "high": 2})
     begin = lambda key: started(rule, optimizer, key)
     fields = {"hidden": settings.hidden}
     return Training("lpg", fields, {"targets": 2}, 10, begin, update, test)
@@ -156,12 +157,17 @@ def test_what_a_run_leaves_behind(finished):
     for picture in (finished.curve, finished.levels):
         assert np.ptp(np.asarray(Image.open(picture).convert("L"))) > 100
     result = json.loads(finished.evaluation.read_text())
-    assert set(result["returns"]) == {"meta-trained", "random initialisation", "nobody"}
+    assert set(result["returns"]) == {"meta-trained", "before meta-training", "nobody"}
     etas = [load(finished.weights(seed)).eta for seed in SEEDS]
     expected = np.mean([1 + float(eta["pi"]["b"].sum()) for eta in etas])
     assert result["returns"]["meta-trained"]["mean"] == pytest.approx(expected)
-    assert result["returns"]["random initialisation"]["mean"] == 1  # biases begin at zero
+    assert result["returns"]["before meta-training"]["mean"] == 1  # biases begin at zero
     assert result["gain"]["mean"] == pytest.approx(expected - 1)
+    for group, mean in (("low", 0), ("high", 1.5)):
+        found = result["groups"][group]
+        assert found["returns"]["before meta-training"]["mean"] == mean
+        assert found["returns"]["meta-trained"]["mean"] == pytest.approx(mean + expected - 1)
+        assert found["gain"]["mean"] == pytest.approx(expected - 1)
 
 
 def test_the_weights_of_every_seed_can_be_loaded(finished):

@@ -40,7 +40,7 @@ def antagonist(
     venv: VectorEnv,
     ret: Return,
     *,
-    lifetime: int | Callable[[PyTree], jax.Array],
+    lifetime: int | jax.Array | Callable[[PyTree], jax.Array],
     length: int = 20,
     env_params: Callable[[PyTree], PyTree] = lambda level: level,
 ) -> Reference:

@@ -9,8 +9,8 @@ A meta-training is a module of this package with
     useful rule is learned there in an hour or two;
   `training(settings) -> Training`.
 
-`metarl meta-train NAME` runs it, keeps checkpoints, resumes it, and tests what it learned on levels
-that it never saw; `metarl.rules.load` reads the weights that come out.
+`metarl meta-train NAME` runs it, keeps checkpoints, resumes it, and tests what it learned where it
+never was; `metarl.rules.load` reads the weights that come out.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,14 +23,15 @@ from metarl.types import Eta, Key, Metrics, PyTree
 
 
 class Test(NamedTuple):
-    """A rule's agents at the end of their lives, on levels that no training draws.
+    """A rule's agents at the end of their lives, where no training has been.
 
-    Both functions give returns [L], of the same levels where the keys are equal. They are to be
-    jitted.
+    Both functions give returns [L], of the same places where the keys are equal: levels that
+    training never draws, or other games and seeds. They are to be jitted.
     """
 
     returns: Callable[[Eta, Key], jax.Array]  # of agents that live by eta
     references: Callable[[Key], dict[str, jax.Array]]  # name -> what others earn there
+    groups: Mapping[str, int]  # name -> how many of the places, in their order; L in all
 
 
 class Training(NamedTuple):

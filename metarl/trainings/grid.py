@@ -1,6 +1,6 @@
 """What the meta-trainings on LPG's grid-worlds share: tabular agents, critics, tests, A2C."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -82,7 +82,12 @@ def training_levels(env: Any) -> Callable[[Key], PyTree]:
 
 
 def a2c_reference(
-    parts: Grid, *, workers: int, lifetime: int, length: int, time_outs_end: bool = False
+    parts: Grid,
+    *,
+    workers: int,
+    lifetime: int | jax.Array,
+    length: int,
+    time_outs_end: bool = False,
 ) -> Reference:
     """What A2C earns on a level after a life with GROOVE's numbers for the antagonist."""
     heads = antagonist.heads(parts.env)
@@ -94,12 +99,22 @@ def a2c_reference(
 
 
 def grid_test(
-    parts: Grid, *, levels: int, workers: int, lifetime: int, length: int, chunk: int = 64
+    parts: Grid,
+    *,
+    levels: int,
+    workers: int,
+    lifetimes: Sequence[int],
+    length: int,
+    chunk: int = 64,
 ) -> Test:
-    """Held-out levels of the same distribution, with A2C and the best possible return beside."""
-    lives: Any = {"lifetime": lifetime, "length": length, "chunk": chunk}
-    earned = life_returns(parts.agent, parts.rule, parts.venv, parts.ret, **lives)
-    rival = a2c_reference(parts, workers=workers, lifetime=lifetime, length=length)
+    """Held-out levels of the same distribution, with A2C and the best possible return beside.
+
+    Every level is lived once for each of the lifetimes, which are the groups.
+    """
+    earned = life_returns(
+        parts.agent, parts.rule, parts.venv, parts.ret, length=length, chunk=chunk
+    )
+    times = lambda: jnp.array(lifetimes, jnp.int32)  # noqa: E731
 
     def drawn(key: Key) -> PyTree:
         sample = partial(parts.env.sample_params, split="heldout")
@@ -107,18 +122,25 @@ def grid_test(
 
     def returns(eta: Eta, key: Key) -> jax.Array:
         level_key, life_key, _ = jax.random.split(key, 3)
-        return earned(eta, drawn(level_key), life_key)
+        places, keys = drawn(level_key), jax.random.split(life_key, levels)
+        return jax.lax.map(lambda n: earned(eta, places, n, keys), times()).ravel()
 
     def references(key: Key) -> dict[str, jax.Array]:
         level_key, _, rival_key = jax.random.split(key, 3)
         each = (drawn(level_key), jax.random.split(rival_key, levels))
-        best = optimum(parts.env)
+
+        def everywhere(reference: Reference) -> jax.Array:
+            return jax.lax.map(lambda x: reference(*x), each, batch_size=chunk)
+
+        sizes: Any = {"workers": workers, "length": length}
+        rival = lambda n: everywhere(a2c_reference(parts, lifetime=n, **sizes))  # noqa: E731
+        best = everywhere(optimum(parts.env))
         return {
-            "A2C": jax.lax.map(lambda x: rival(*x), each, batch_size=chunk),
-            "best possible": jax.lax.map(lambda x: best(*x), each, batch_size=chunk),
+            "A2C": jax.lax.map(rival, times()).ravel(),
+            "best possible": jnp.tile(best, len(lifetimes)),
         }
 
-    return Test(returns, references)
+    return Test(returns, references, {f"{n} updates": levels for n in lifetimes})
 
 
 def grid_parts(settings: GridSettings) -> Grid:
@@ -189,7 +211,7 @@ def grid_training(
         levels, learners, metrics = loop.update(*state, key)
         return (levels, learners), metrics
 
-    sizes: Any = {name: getattr(settings, name) for name in ("workers", "lifetime", "length")}
+    sizes: Any = {"workers": settings.workers, "length": settings.length}
     return Training(
         rule="lpg",
         fields=fields_of(settings),
@@ -197,5 +219,5 @@ def grid_training(
         steps_per_update=settings.lives * settings.workers * settings.window * settings.length,
         begin=loop.begin,
         update=update,
-        test=grid_test(parts, levels=settings.test_levels, **sizes),
+        test=grid_test(parts, levels=settings.test_levels, lifetimes=(settings.lifetime,), **sizes),
     )

@@ -19,21 +19,21 @@ def life_returns(
     venv: VectorEnv,
     ret: Return,
     *,
-    lifetime: int | jax.Array,
     length: int,
     chunk: int | None = None,
-) -> Callable[[Eta, PyTree, Key], jax.Array]:
-    """Builds `(eta, levels [L, ...], key) -> returns [L]` at the end of one life on each level.
+) -> Callable[[Eta, PyTree, int | jax.Array, Key], jax.Array]:
+    """Builds `(eta, levels [L, ...], lifetime, keys [L]) -> returns [L]` at the ends of lives.
+
+    One life on each level, of `lifetime` updates, which rules with a clock are told.
 
     Args:
       agent, rule, venv: the parts of the lives.
       ret: `(params, level, key) -> return` at the end.
-      lifetime: updates, told to rules with a clock.
       length: T, steps per update.
       chunk: levels at once; None: all.
     """
 
-    def one(eta: Eta, level: PyTree, key: Key) -> jax.Array:
+    def one(eta: Eta, lifetime: int | jax.Array, level: PyTree, key: Key) -> jax.Array:
         birth_key, life_key, play_key = jax.random.split(key, 3)
         learner = birth(agent, rule, venv, level, birth_key)
         if isinstance(learner.rule_state, LifeState):
@@ -42,10 +42,8 @@ def life_returns(
         learner, _ = whole_life((agent, rule, venv), eta, learner, life_key, lifetime, length)
         return ret(learner.params, level, play_key)
 
-    def returns(eta: Eta, levels: PyTree, key: Key) -> jax.Array:
-        count = len(jax.tree.leaves(levels)[0])
-        keys = jax.random.split(key, count)
-        size = min(chunk or count, count)
-        return jax.lax.map(lambda x: one(eta, *x), (levels, keys), batch_size=size)
+    def returns(eta: Eta, levels: PyTree, lifetime: int | jax.Array, keys: Key) -> jax.Array:
+        size = min(chunk or len(keys), len(keys))
+        return jax.lax.map(lambda x: one(eta, lifetime, *x), (levels, keys), batch_size=size)
 
     return returns
