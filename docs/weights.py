@@ -66,7 +66,9 @@ def _table(test: dict[str, Any]) -> str:
     rows = [["agents by", *columns], ["---"] * (len(columns) + 1)]
     for arm in test["returns"]:
         rows.append([arm, *(_figures(column["returns"][arm]) for column in columns.values())])
-    rows.append(["gain by meta-training", *(_figures(column["gain"]) for column in columns.values())])
+    rows.append(
+        ["gain by meta-training", *(_figures(column["gain"]) for column in columns.values())]
+    )
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 

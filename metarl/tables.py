@@ -55,4 +55,7 @@ RECIPES = {  # see metarl.recipes.common
 TRAININGS = {  # see metarl.trainings.common
     "groove": "metarl.trainings.groove",
     "lpg_grid": "metarl.trainings.lpg_grid",
+    "lpo": "metarl.trainings.lpo",
+    "ta_lpg": "metarl.trainings.ta_lpg",
+    "ta_lpo": "metarl.trainings.ta_lpo",
 }

@@ -23,11 +23,13 @@ from metarl.io.logging import read_metrics
 from metarl.io.runs import RunFolder
 from metarl.meta.discovery import newborn
 from metarl.rules import load
+from metarl.rules.lpo import learned_drift
 from metarl.training import build_training
 from metarl.training_programme import TrainingProgramme
-from metarl.trainings import groove
+from metarl.trainings import groove, lpo, ta_lpg
 from metarl.trainings.common import eta_of
-from metarl.trainings.grid import grid_parts
+from metarl.trainings.grid import grid, grid_parts
+from metarl.trainings.lives import life_returns
 
 pytestmark = pytest.mark.usefixtures("compile_once")
 
@@ -36,9 +38,21 @@ GRID: dict[str, Any] = {
     **{"updates": 4, "lives": 4, "workers": 2, "window": 1, "length": 3, "lifetime": 3},
     **{"hidden": 4, "targets": 2, "chunk": 2, "test_levels": 3},
 }
+PAIRS: dict[str, Any] = {"updates": 2, "pairs": 2, "chunk": 1, "workers": 2, "hidden": 4}
+DRIFT: dict[str, Any] = {
+    **{**PAIRS, "env": "Catch-v0", "std": 1.0, "length": 8, "lifetime": 3, "agent": (4,)},
+    **{"epochs": 2, "minibatches": 2, "learning_rate": 0.1, "played": 16, "max_steps": 20},
+    **{"test_envs": ("Catch-v0", "ProbeAction-v0"), "test_seeds": 2},
+}
 TINY: dict[str, dict[str, Any]] = {  # settings of every meta-training
     "groove": {**GRID, "capacity": 16, "batch": 2},
     "lpg_grid": GRID,
+    "lpo": DRIFT,
+    "ta_lpg": {
+        **{**PAIRS, "env": "LPGSmall-v0", "length": 3, "shortest": 1, "longest": 4, "targets": 2},
+        **{"test_levels": 3, "test_lifetimes": (2, 4)},
+    },
+    "ta_lpo": {**DRIFT, "test_envs": ("ProbeAction-v0",)},
 }
 
 
@@ -51,7 +65,7 @@ def parts_of(name, scale="quick", seeds=(0,), **settings):
     return build_training(TrainingConfig(part, seeds), scale)
 
 
-SLOW = ("groove",)  # what their programmes are made of has tests of its own
+SLOW = ("groove", "ta_lpo")  # what their programmes are made of has tests of its own
 
 
 @pytest.mark.parametrize(
@@ -62,7 +76,10 @@ def test_it_learns_something_and_is_tested(name):
     parts = parts_of(name)
     training, key = parts.training, jax.random.key(1)
     before = jax.jit(training.begin)(jax.random.key(0))
-    state, metrics = jax.jit(training.update)(before, key)
+    update = jax.jit(training.update)
+    state, metrics = update(before, key)
+    jax.tree.map(np.testing.assert_array_equal, update(before, key), (state, metrics))
+    jax.tree.map(lambda a, b: None, update(state, key)[0], state)  # goes on in the same form
     changed = jax.tree.map(lambda a, b: np.any(a != b), eta_of(before), eta_of(state))
     assert all(jax.tree.leaves(changed))
     assert all(np.ndim(x) == 0 for x in metrics.values())
@@ -227,6 +244,48 @@ def test_lives_are_scored_in_every_way():
     assert rewards == (2, 3)
     assert scored["l1_value_loss"] >= scored["positive_value_loss"] >= 0
     np.testing.assert_allclose(scored["max_mc"], 5 - episode_mean(seen.value, seen.last), rtol=1e-5)
+
+
+def test_each_lifetime_of_a_test_is_that_of_lives_told_it_alone():
+    settings = replace(ta_lpg.QUICK, **TINY["ta_lpg"])
+    training, key = ta_lpg.training(settings), jax.random.key(1)
+    eta = eta_of(training.begin(jax.random.key(0)))
+    found = jax.jit(training.test.returns)(eta, key)
+    sizes: Any = {"targets": settings.targets, "workers": settings.workers}
+    build = partial(registry.rule_module("ta_lpg").ta_lpg, **training.fields)
+    parts = grid(settings.env, build, **sizes)
+    level_key, life_key, _ = jax.random.split(key, 3)
+    draw = partial(parts.env.sample_params, split="heldout")
+    levels = jax.vmap(draw)(jax.random.split(level_key, settings.test_levels))
+    lived = jax.jit(life_returns(*parts[1:], length=settings.length), static_argnums=2)
+    alone = lived(eta, levels, 4, jax.random.split(life_key, settings.test_levels))
+    np.testing.assert_allclose(found[3:], alone, rtol=1e-5)
+
+
+def test_the_control_of_ta_lpg_is_lpg_in_the_same_search():
+    timed, untimed = (parts_of("ta_lpg", timed=timed).training for timed in (True, False))
+    assert (timed.rule, untimed.rule) == ("ta_lpg", "lpg")
+    assert timed.fields == {**untimed.fields, "lifetime": 4}
+    assert (
+        timed.steps_per_update == untimed.steps_per_update == round(2 * 2 * 2 * 3 * 3 / np.log(4))
+    )
+    read = [
+        jax.eval_shape(x.begin, jax.random.key(0)).eta["core"]["in"]["w"].shape[0]
+        for x in (timed, untimed)
+    ]
+    assert read == [7, 5]
+
+
+def test_two_opposite_drifts_are_one_so_the_search_starts_beside_zero():
+    settings = replace(lpo.QUICK, **TINY["lpo"])
+    eta = eta_of(lpo.training(settings).begin(jax.random.key(0)))
+    x = jax.random.normal(jax.random.key(1), (64, 8))
+    noise = jax.tree.map(lambda x: jax.random.normal(jax.random.key(2), x.shape), eta)
+    opposite = jax.tree.map(lambda x: -x, noise)
+    np.testing.assert_array_equal(learned_drift(noise, x), learned_drift(opposite, x))
+    np.testing.assert_array_equal(learned_drift(eta, x), 0)
+    plus, minus = ({**eta, "out": e["out"]} for e in (noise, opposite))
+    assert (learned_drift(plus, x) != learned_drift(minus, x)).mean() > 0.9
 
 
 @pytest.mark.parametrize(
