@@ -7,6 +7,8 @@ import runpy
 import pytest
 
 import metarl
+from metarl.rules import load, shipped
+from metarl.rules.weights import FOLDER
 
 DOCS = pathlib.Path(__file__).parents[1] / "docs"
 
@@ -34,6 +36,13 @@ def test_the_page_of_recipes_is_up_to_date():
     assert written == recipes["page"](), "run `python docs/recipes.py`"
     figures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", written)
     assert not [figure for figure in figures if not (DOCS / "recipes" / figure).exists()]
+
+
+@pytest.mark.parametrize("name", shipped())
+def test_the_cards_of_weights_are_up_to_date(name):
+    card = runpy.run_path(str(DOCS / "weights.py"))["card"]
+    written = (FOLDER / f"{name}.md").read_text()
+    assert written == card(name, load(name)), "run `python docs/weights.py --cards`"
 
 
 def test_the_page_of_recipes_tells_a_result():
