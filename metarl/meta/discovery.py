@@ -207,13 +207,12 @@ def judged(
     learners, (rollouts, metrics, cost) = unroll(turn, learners, updates, levels=levels)
     # What the learners will collect next, seen in advance: the same keys make the same rollouts.
     ahead, *_ = collects(learners, keys)
+    everything = jax.tree.map(lambda x, y: jnp.concatenate([x, y[None]]), rollouts, ahead)
     fits = jax.vmap(partial(fitted, critic))
-    values, errors = jax.lax.scan(fits, values, rollouts)  # errors [K, A]
-    adv = jax.vmap(partial(advantages, critic))(values.params, ahead)
-    values, last_error = fits(values, ahead)
+    values, (errors, advs) = jax.lax.scan(fits, values, everything)  # [K + 1, A], [K + 1, A, N, T]
+    adv = advs[-1]  # by critics that have not learned from what they judge
     losses = jax.vmap(partial(policy_loss, agent))(learners.params, ahead, adv) + cost.mean(axis=0)
-    told = {**metrics, "critic_loss": jnp.concatenate([errors, last_error[None]])}
-    means = jax.vmap(summary, in_axes=1)(told)
+    means = jax.vmap(summary, in_axes=1)({**metrics, "critic_loss": errors})
     return losses, (learners, values, {**means, "outer_adv": adv.mean(axis=(1, 2))})
 
 
@@ -238,13 +237,13 @@ def policy_loss(agent: Agent, params: Params, rollout: Rollout, adv: jax.Array) 
     return -jnp.mean(policy(heads).log_prob(rollout.action) * adv)
 
 
-def advantages(critic: Critic, params: Params, rollout: Rollout) -> jax.Array:
-    """[N, T] by the critic; constants."""
-    return estimates(critic, params, rollout)[0]
+def fitted(
+    critic: Critic, state: CriticState, rollout: Rollout
+) -> tuple[CriticState, tuple[jax.Array, jax.Array]]:
+    """The critic after one step towards the lambda-returns of a rollout.
 
-
-def fitted(critic: Critic, state: CriticState, rollout: Rollout) -> tuple[CriticState, jax.Array]:
-    """The critic after one step towards the lambda-returns of a rollout, and its error before."""
+    And what it said before: its error, and advantages [N, T], which are constants.
+    """
     rollout = rollout.replace(carry=())  # that of the agent which acted; critics have no memory
     adv, value = estimates(critic, state.params, rollout)
     target = adv + value
@@ -255,11 +254,10 @@ def fitted(critic: Critic, state: CriticState, rollout: Rollout) -> tuple[Critic
 
     error, grads = jax.value_and_grad(loss)(state.params)
     if critic.frozen:
-        return state, error
+        return state, (error, adv)
     steps, optimizer = critic.optimizer.update(grads, state.optimizer, state.params)
-    return state.replace(
-        params=optax.apply_updates(state.params, steps), optimizer=optimizer
-    ), error
+    params = optax.apply_updates(state.params, steps)
+    return state.replace(params=params, optimizer=optimizer), (error, adv)
 
 
 def estimates(critic: Critic, params: Params, rollout: Rollout) -> tuple[jax.Array, jax.Array]:
