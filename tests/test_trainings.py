@@ -50,7 +50,7 @@ TINY: dict[str, dict[str, Any]] = {  # settings of every meta-training
     "lpo": DRIFT,
     "ta_lpg": {
         **{**PAIRS, "env": "LPGSmall-v0", "length": 3, "shortest": 1, "longest": 4, "targets": 2},
-        **{"test_levels": 3, "test_lifetimes": (2, 4)},
+        **{"pairs": 4, "std": 1.0, "test_levels": 3, "test_lifetimes": (2, 4)},
     },
     "ta_lpo": {**DRIFT, "test_envs": ("ProbeAction-v0",)},
 }
@@ -267,13 +267,13 @@ def test_the_control_of_ta_lpg_is_lpg_in_the_same_search():
     assert (timed.rule, untimed.rule) == ("ta_lpg", "lpg")
     assert timed.fields == {**untimed.fields, "lifetime": 4}
     assert (
-        timed.steps_per_update == untimed.steps_per_update == round(2 * 2 * 2 * 3 * 3 / np.log(4))
+        timed.steps_per_update == untimed.steps_per_update == round(2 * 4 * 2 * 3 * 3 / np.log(4))
     )
-    read = [
-        jax.eval_shape(x.begin, jax.random.key(0)).eta["core"]["in"]["w"].shape[0]
-        for x in (timed, untimed)
-    ]
-    assert read == [7, 5]
+    ours, theirs = (eta_of(x.begin(jax.random.key(0))) for x in (timed, untimed))
+    read = ours["core"]["in"].pop("w"), theirs["core"]["in"].pop("w")
+    np.testing.assert_array_equal(read[0][:5], read[1])
+    np.testing.assert_array_equal(read[0][5:], np.zeros((2, 3 * 4)))
+    jax.tree.map(np.testing.assert_array_equal, ours, theirs)
 
 
 def test_two_opposite_drifts_are_one_so_the_search_starts_beside_zero():
@@ -298,6 +298,10 @@ def test_two_opposite_drifts_are_one_so_the_search_starts_beside_zero():
         (["groove", "score=regret"], "algorithmic_regret"),
         (["groove", "capacity=4", "lives=32"], "capacity"),
         (["lpg_grid", "--quick", "--laptop"], "exclude"),
+        (["ta_lpg", "shortest=9", "longest=3"], "9 and 3"),
+        (["ta_lpg", "test_lifetimes=0,5"], "test_lifetimes must be at least 1"),
+        (["lpo", "pairs=6", "chunk=4"], "divisor"),
+        (["ta_lpo", "std=0"], "std must be positive"),
         (["lpg_grid", "--seeds", "1", "1"], "different"),
     ],
 )

@@ -1,15 +1,19 @@
 """Temporally aware LPG: evolved over whole lives, of which the rule is told how much is over."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from math import log
 from typing import Any
+
+import jax.numpy as jnp
 
 from metarl.meta.whole_lives import log_uniform
 from metarl.rules import lpg, ta_lpg
 from metarl.trainings.common import Training
 from metarl.trainings.grid import grid, grid_test, training_levels
 from metarl.trainings.search import Search, search
+from metarl.types import Agent, Eta, Key, UpdateRule
 
 PAPER = "Jackson et al. 2024, https://arxiv.org/abs/2402.05828"
 CLAIM = "A learned update rule that knows the time: lives of any length end better"
@@ -25,7 +29,7 @@ class Settings(Search):
 
     env: str = "LPGAll-v0"
     timed: bool = True
-    from_zero: bool = True  # where the search starts; else at random weights
+    from_zero: bool = True  # where the search starts; else at LPG's random weights
     workers: int = 64  # environments of each life
     length: int = 20  # T
     shortest: int = 10  # updates of a life
@@ -38,6 +42,11 @@ class Settings(Search):
     y_cost: float = 0.5
     test_levels: int = 256
     test_lifetimes: tuple[int, ...] = (25, 100, 250, 1000)  # updates
+
+    def __post_init__(self):
+        super().__post_init__()
+        if min(self.test_lifetimes, default=0) < 1:
+            raise ValueError(f"test_lifetimes must be at least 1, got {self.test_lifetimes}")
 
 
 QUICK = Settings(
@@ -58,14 +67,15 @@ LAPTOP = replace(
 
 def training(settings: Settings) -> Training:
     """LPG with or without a clock, on random grid-worlds, with lives of random length."""
-    name = "ta_lpg" if settings.timed else "lpg"
     fields = {
         field: getattr(settings, field)
         for field in ("core", "hidden", "policy_rate", "y_rate", "y_cost")
     }
-    build = ta_lpg.ta_lpg if settings.timed else lpg.lpg
     parts = grid(
-        settings.env, partial(build, **fields), targets=settings.targets, workers=settings.workers
+        settings.env,
+        partial(timed if settings.timed else lpg.lpg, **fields),
+        targets=settings.targets,
+        workers=settings.workers,
     )
     outer = search(
         settings,
@@ -79,7 +89,7 @@ def training(settings: Settings) -> Training:
     lives: Any = {"workers": settings.workers, "length": settings.length}
     steps = 2 * settings.pairs * settings.workers * settings.length
     return Training(
-        rule=name,
+        rule="ta_lpg" if settings.timed else "lpg",
         fields={**fields, **({"lifetime": settings.longest} if settings.timed else {})},
         heads={"targets": settings.targets},
         steps_per_update=round(steps * mean_lifetime(settings.shortest, settings.longest)),
@@ -89,6 +99,23 @@ def training(settings: Settings) -> Training:
             parts, levels=settings.test_levels, lifetimes=settings.test_lifetimes, **lives
         ),
     )
+
+
+def timed(agent: Agent, heads: Mapping[str, int], **fields: Any) -> UpdateRule:
+    """TA-LPG whose network at first is LPG's, drawn with the same key, and deaf to the time.
+
+    Drawn like the others, the weights of log N, a number around 4, would drive the core into
+    saturation.
+    """
+    plain, rule = lpg.lpg(agent, heads, **fields), ta_lpg.ta_lpg(agent, heads, **fields)
+
+    def init_eta(key: Key) -> Eta:
+        eta = plain.init_eta(key)
+        inner = eta["core"]["in"]
+        weights = jnp.concatenate([inner["w"], jnp.zeros((2, inner["w"].shape[1]))])
+        return {**eta, "core": {**eta["core"], "in": {**inner, "w": weights}}}
+
+    return rule._replace(init_eta=init_eta)
 
 
 def mean_lifetime(shortest: int, longest: int) -> float:
