@@ -118,7 +118,7 @@ def _better(shares: Mapping[str, np.ndarray], which: np.ndarray, where: str) -> 
     if not which.any():
         return Claim(text, "yes", "no such horizon among the settings", False)
     gap = (shares[TIMED] - shares[UNTIMED])[:, which].mean(axis=1)
-    measured = f"difference {told(gap).replace('seeds', 'levels')} of the best possible return"
+    measured = f"share of the best possible return: {told(gap).replace('seeds', 'levels')} more"
     return Claim(text, "yes", measured, bool(interval(gap)["low"] > 0))
 
 
