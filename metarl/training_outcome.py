@@ -35,20 +35,21 @@ def conclude(folder: RunFolder, parts: TrainingParts, run: TrainingRun, report: 
     """Tests the rule, draws what there is to see, and tells where it lies."""
     report.line("testing what was learned where no training was")
     returns = tested(parts, run, report)
+    groups = parts.training.test.groups
     result = {
         "training": str(parts.config.training),
         "seeds": list(parts.config.seeds),
         "updates": parts.config.updates,
         "levels": returns[RULE].shape[1],
-        **_compared(returns),
+        **_compared({name: _over_groups(x, groups) for name, x in returns.items()}),
         "groups": {
             group: _compared({name: x[:, places] for name, x in returns.items()})
-            for group, places in _places(parts.training.test.groups).items()
+            for group, places in _places(groups).items()
         },
     }
     kept = save_weights(folder, parts, run, result)
     write_atomically(folder.evaluation, (json.dumps(result, indent=2) + "\n").encode())
-    _tell(report, result, returns[RULE].shape)
+    _tell(report, result, _over_groups(returns[RULE], groups).shape)
     name = parts.config.training.name
     curve = Curve.of(read_metrics(folder.metrics))
     report.line(f"returns of lives: {learning_curves({name: curve}, folder.curve, title=name)}")
@@ -104,6 +105,16 @@ def _places(groups: Mapping[str, int]) -> dict[str, slice]:
     return {name: slice(a, b) for name, a, b in zip(groups, ends, ends[1:], strict=False)}
 
 
+def _over_groups(returns: np.ndarray, groups: Mapping[str, int]) -> np.ndarray:
+    """Means [S, L / G] over G groups of equal size; else [S, L] as they are.
+
+    Groups may be lives on the same levels, which are not independent: intervals run over means.
+    """
+    if len(set(groups.values())) > 1:
+        return returns
+    return returns.reshape(len(returns), len(groups), -1).mean(axis=1)
+
+
 def _compared(returns: dict[str, np.ndarray]) -> dict[str, Any]:
     """All means, and how much the rule has gained, of returns [S, L]."""
     means = {name: _summary(x) for name, x in returns.items()}
@@ -119,7 +130,8 @@ def _tell(report: Reporter, result: dict[str, Any], shape: tuple[int, ...]) -> N
         means = ", ".join(f"{name} {x['mean']:.3g}" for name, x in found["returns"].items())
         report.line(f"{group}: {means}; gain {_figures(found['gain'])}")
     seeds, levels = shape
-    over = f"{seeds} seeds" if seeds > 1 else f"{levels} lives"
+    means = f", each the mean of {len(groups)} groups" if groups else ""
+    over = f"{seeds} seeds" if seeds > 1 else f"{levels} lives{means}"
     report.line(f"gain in all: {_figures(result['gain'])}, 95 % interval over {over}")
 
 
