@@ -25,7 +25,7 @@ from metarl.meta.evolution import both_sides, check_std, slopes
 from metarl.meta.first_returns import Return
 from metarl.meta.shaping import Shaping, advantage, pair_ranks
 from metarl.rollout import VectorEnv
-from metarl.rules.life import LifeState, with_lifetime
+from metarl.rules.life import with_lifetime
 from metarl.types import Agent, Eta, Key, Learner, Metrics, PyTree, UpdateRule
 
 Lifetime = int | Callable[[PyTree, Key], jax.Array]  # updates; of all, or from a level and a key
@@ -191,9 +191,7 @@ def newborn(parts: Parts, env_params: PyTree, pair: Pair, key: Key) -> Learner:
     """A learner with the agent and the lifetime of the pair, and environments of its own."""
     agent, rule, venv = parts
     params = agent.init(pair.agent)
-    state = rule.init(params)
-    if isinstance(state, LifeState):
-        state = with_lifetime(state, pair.lifetime)
+    state = with_lifetime(rule.init(params), pair.lifetime)
     return birth(agent, rule, venv, env_params, key).replace(params=params, rule_state=state)
 
 

@@ -19,7 +19,7 @@ from metarl.ops.control import in_batches
 from metarl.recipes.common import Arm
 from metarl.rollout import VectorEnv, none, vectorize
 from metarl.rules import a2c, load
-from metarl.rules.life import LifeState, with_lifetime
+from metarl.rules.life import with_lifetime
 from metarl.rules.weights import Weights
 from metarl.types import Agent, Eta, Key, Learner, Metrics, PyTree, UpdateRule
 
@@ -144,9 +144,7 @@ def lives(
 
 def _newborn(at: Place, way: Way, venv: VectorEnv, level: PyTree, key: Key) -> Learner:
     learner = birth(way.agent, way.rule, venv, level, key)
-    if not isinstance(learner.rule_state, LifeState):
-        return learner
-    return learner.replace(rule_state=with_lifetime(learner.rule_state, jnp.int32(at.lifetime)))
+    return learner.replace(rule_state=with_lifetime(learner.rule_state, at.lifetime))
 
 
 def _older(

@@ -48,8 +48,8 @@ def ticked(clock: Clock | None) -> Clock | None:
     return None if clock is None else clock.replace(age=clock.age + 1)
 
 
-def with_lifetime(state: LifeState, lifetime: jax.Array) -> LifeState:
-    """The state with another lifetime, a number; the same where the rule has no clock."""
-    if state.clock is None:
+def with_lifetime(state: PyTree, lifetime: int | jax.Array) -> PyTree:
+    """A rule's state with another lifetime, a number; the same where the rule has no clock."""
+    if not isinstance(state, LifeState) or state.clock is None:
         return state
     return state.replace(clock=state.clock.replace(lifetime=jnp.asarray(lifetime, jnp.int32)))

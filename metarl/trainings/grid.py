@@ -26,6 +26,7 @@ from metarl.trainings.common import Test, Training
 from metarl.trainings.lives import life_returns
 from metarl.types import Agent, Eta, Key, Learner, PyTree, UpdateRule
 
+LPG_FIELDS = ("core", "hidden", "policy_rate", "y_rate", "y_cost")  # that settings have of the rule
 LONGEST = 2000  # steps of an episode on any level of the suite
 
 
@@ -151,8 +152,7 @@ def grid_parts(settings: GridSettings) -> Grid:
 
 def fields_of(settings: GridSettings) -> dict[str, Any]:
     """The settings of the rule."""
-    names = ("core", "hidden", "policy_rate", "y_rate", "y_cost")
-    fields = {name: getattr(settings, name) for name in names}
+    fields = {name: getattr(settings, name) for name in LPG_FIELDS}
     return fields | ({"time_outs_end": True} if settings.as_released else {})
 
 

@@ -3,13 +3,12 @@
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 
 from metarl.inner import birth
 from metarl.meta.first_returns import Return
 from metarl.meta.whole_lives import whole_life
 from metarl.rollout import VectorEnv
-from metarl.rules.life import LifeState, with_lifetime
+from metarl.rules.life import with_lifetime
 from metarl.types import Agent, Eta, Key, PyTree, UpdateRule
 
 
@@ -36,9 +35,7 @@ def life_returns(
     def one(eta: Eta, lifetime: int | jax.Array, level: PyTree, key: Key) -> jax.Array:
         birth_key, life_key, play_key = jax.random.split(key, 3)
         learner = birth(agent, rule, venv, level, birth_key)
-        if isinstance(learner.rule_state, LifeState):
-            state = with_lifetime(learner.rule_state, jnp.asarray(lifetime))
-            learner = learner.replace(rule_state=state)
+        learner = learner.replace(rule_state=with_lifetime(learner.rule_state, lifetime))
         learner, _ = whole_life((agent, rule, venv), eta, learner, life_key, lifetime, length)
         return ret(learner.params, level, play_key)
 

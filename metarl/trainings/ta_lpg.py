@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from metarl.meta.whole_lives import log_uniform
 from metarl.rules import lpg, ta_lpg
 from metarl.trainings.common import Training
-from metarl.trainings.grid import grid, grid_test, training_levels
+from metarl.trainings.grid import LPG_FIELDS, grid, grid_test, training_levels
 from metarl.trainings.search import Search, search
 from metarl.types import Agent, Eta, Key, UpdateRule
 
@@ -67,10 +67,7 @@ LAPTOP = replace(
 
 def training(settings: Settings) -> Training:
     """LPG with or without a clock, on random grid-worlds, with lives of random length."""
-    fields = {
-        field: getattr(settings, field)
-        for field in ("core", "hidden", "policy_rate", "y_rate", "y_cost")
-    }
+    fields = {name: getattr(settings, name) for name in LPG_FIELDS}
     parts = grid(
         settings.env,
         partial(timed if settings.timed else lpg.lpg, **fields),
