@@ -13,7 +13,7 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from metarl.tables import AGENTS, OBJECTIVES, OUTER_LOOPS, RECIPES, RULES, TRAININGS
+from metarl.tables import AGENTS, CORES, OBJECTIVES, OUTER_LOOPS, RECIPES, RULES, TRAININGS
 
 ENTRY_POINT_GROUP = "metarl.envs"
 
@@ -159,6 +159,15 @@ def agent_builder(name: str) -> Callable[..., Any]:
       ValueError: no such agent.
     """
     return load(_lookup("agent", AGENTS, name))
+
+
+def core_builder(name: str) -> Callable[..., Any]:
+    """The builder `(n_in, width, **options) -> Core` called `name`, or at `"module:function"`.
+
+    Raises:
+      ValueError: no such memory core.
+    """
+    return load(_lookup("memory core", CORES, name))
 
 
 def rule_module(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""Names of agents, rules, outer loops, objectives, recipes, meta-trainings: and where they are."""
+"""Names of agents, memory cores, rules, outer loops, objectives, recipes, meta-trainings: and where they are."""
 
 AGENTS = {
     "conv": "metarl.agents.conv:conv",
@@ -6,6 +6,12 @@ AGENTS = {
     "mlp": "metarl.agents.mlp:mlp",
     "tabular": "metarl.agents.tabular:tabular",
     "uniform": "metarl.agents.uniform:uniform",
+}
+
+CORES = {  # functions of two widths; see metarl.nets.core
+    "gru": "metarl.nets.gru:gru_core",
+    "lstm": "metarl.nets.lstm:lstm_core",
+    "none": "metarl.nets.core:memoryless",
 }
 
 RULES = {  # modules with `heads(env)`, `hypers(...)` and the rule itself under its own name

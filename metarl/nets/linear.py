@@ -61,3 +61,15 @@ def mlp(
     for layer in layers:
         x = activation(linear(layer, x))
     return x
+
+
+def layer_norm_init(width: int) -> Params:
+    """Unit scale, zero shift."""
+    return {"scale": jnp.ones(width), "shift": jnp.zeros(width)}
+
+
+def layer_norm(params: Params, x: jax.Array) -> jax.Array:
+    """Layer normalisation over the last axis (Ba et al. 2016, https://arxiv.org/abs/1607.06450)."""
+    centred = x - x.mean(axis=-1, keepdims=True)
+    deviation = jnp.sqrt(jnp.mean(jnp.square(centred), axis=-1, keepdims=True) + 1e-5)
+    return params["scale"] * centred / deviation + params["shift"]

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 
+from metarl.nets.core import Core, stepped
 from metarl.nets.linear import lecun_init, linear, orthogonal
 from metarl.types import Key, Params
 
@@ -50,3 +51,17 @@ def lstm_backwards(params: Params, x: jax.Array, last: jax.Array) -> jax.Array:
 
     zeros = jnp.zeros((x.shape[1], params["rec"]["w"].shape[0]), x.dtype)
     return jax.lax.scan(step, (zeros, zeros), (x, last), reverse=True)[1]
+
+
+def lstm_core(n_in: int, width: int) -> Core:
+    """An LSTM as a memory core."""
+
+    def carry() -> tuple[jax.Array, jax.Array]:
+        return jnp.zeros(width), jnp.zeros(width)
+
+    def step(params: Params, memory: tuple[jax.Array, jax.Array], x: jax.Array):
+        memory = lstm(params, memory, x)
+        return memory, memory[1]
+
+    init = lambda key: lstm_init(key, n_in, width)  # noqa: E731
+    return Core(init, carry, step, stepped(step, carry), n_in, width)
