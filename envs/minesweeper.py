@@ -2,8 +2,8 @@
 
 Rules of jumanji's Minesweeper-v0 (Bonnet et al. 2024, https://arxiv.org/abs/2306.09884), but an
 action is one number, `row * width + column`, and the observation leaves out the number of mines and
-of steps. Two fields add what players know from elsewhere: a first cell that is never a mine, and
-the opening of whole regions without numbers.
+of steps. Three fields add what players know from elsewhere: a first cell that is never a mine, the
+opening of whole regions without numbers, and a first opening that is made for the player.
 """
 
 from dataclasses import dataclass
@@ -15,9 +15,10 @@ from flax import struct
 from gymnasium.spaces import Box
 
 from metarl.envs.drawing import tiled
+from metarl.envs.minesweeper_tiles import tiles
 from metarl.envs.spaces import Choices
 from metarl.envs.splits import draw_level
-from metarl.envs.steps import opening, outcome
+from metarl.envs.steps import ENDLESS, opening, outcome
 from metarl.ops import keys
 from metarl.ops.control import rarely
 from metarl.ops.sampling import any_of
@@ -33,8 +34,12 @@ class Params(struct.PyTreeNode):
     mines: jax.Array  # [cells] bool, the same mines in every episode; none: drawn for each
     max_steps: jax.Array  # [] int32, steps until truncation
     safe_reward: jax.Array  # [] float32, for each cell opened without a mine
+    click_reward: jax.Array  # [] float32, for an action that opens such cells, however many
+    cascade_reward: jax.Array  # [] float32, on top where they are several
+    solved_reward: jax.Array  # [] float32, on top where they are the last
     mine_reward: jax.Array  # [] float32, for opening a mine
     repeat_reward: jax.Array  # [] float32, for choosing an open cell
+    repeat_ends: jax.Array  # [] bool, whether that ends the episode
 
 
 class State(struct.PyTreeNode):
@@ -51,13 +56,14 @@ class Minesweeper(Choices):
 
     An open cell shows how many of its 8 neighbours have mines. Each cell opened gives 1; a mine
     gives 0 and ends the episode, as does choosing a cell that is open, and opening the last cell
-    that has no mine. So the best return is the number of cells without mines. An action number out
-    of range is clipped; the mask allows unknown cells.
+    that has no mine. So the best return is the number of cells without mines; `params` can say
+    otherwise. An action number out of range is clipped; the mask allows unknown cells.
 
     Mines lie uniformly, `mines` of them, unless `params.mines` says where. With `first_click_safe`
     a mine under the first cell moves to a uniform free one beforehand, so that mines are uniform
     over the other cells. With `flood_fill` a cell without mines around opens its neighbours too,
-    and so on; each cell opened counts.
+    and so on; each cell opened counts. With `free_opening` an episode starts after an action at a
+    uniform cell without a mine, which pays nothing; it never opens all such cells.
 
     The observation is two planes, 1 where open and the number there: 2 bytes a cell, against 10 for
     a plane for each number, and what a convolution needs to sum over unknown neighbours.
@@ -68,12 +74,17 @@ class Minesweeper(Choices):
     mines: int = 10
     first_click_safe: bool = False
     flood_fill: bool = False
+    free_opening: bool = False
 
     def __post_init__(self):
         if not (2 <= self.height <= 255 and 2 <= self.width <= 255):
             raise ValueError(f"height and width must lie in 2..255, got {self}")
         if not 1 <= self.mines < self.height * self.width:
             raise ValueError(f"there must be a mine and a cell without one, got {self}")
+        if self.free_opening and (self.first_click_safe or self.mines + 1 == self.num_actions):
+            raise ValueError(
+                f"free_opening needs two cells without a mine and no first_click_safe, got {self}"
+            )
 
     @property
     def num_actions(self) -> int:
@@ -89,8 +100,18 @@ class Minesweeper(Choices):
 
     def default_params(self) -> Params:
         """The published setting: mines drawn for each episode, 1 for a cell, no time limit."""
-        none = jnp.zeros(self.num_actions, bool)
-        return Params(none, jnp.int32(2**31 - 1), jnp.float32(1), jnp.float32(0), jnp.float32(0))
+        none, zero = jnp.zeros(self.num_actions, bool), jnp.float32(0)
+        return Params(
+            mines=none,
+            max_steps=jnp.int32(ENDLESS),
+            safe_reward=jnp.float32(1),
+            click_reward=zero,
+            cascade_reward=zero,
+            solved_reward=zero,
+            mine_reward=zero,
+            repeat_reward=zero,
+            repeat_ends=jnp.bool_(True),
+        )
 
     def sample_params(self, key: Key, split: str | None = None) -> Params:
         """A task with mines of its own, the same in every episode. The key is consumed."""
@@ -106,9 +127,14 @@ class Minesweeper(Choices):
 
     def reset(self, key: Key, params: Params) -> tuple[State, TimeStep]:
         """Lays the mines. The key is consumed."""
-        mines = jnp.where(params.mines.any(), params.mines, self._lay(key))
+        mines_key, cell_key = keys.split(key) if self.free_opening else (key, key)
+        mines = jnp.where(params.mines.any(), params.mines, self._lay(mines_key))
         left = self.num_actions - jnp.sum(mines, dtype=jnp.int32)
-        state = State(jnp.where(mines, _MINE, np.uint8(0)), left, jnp.int32(0))
+        board = jnp.where(mines, _MINE, np.uint8(0))
+        if self.free_opening:
+            board = self._begun(cell_key, board)
+            left = left - _known(board)
+        state = State(board, left, jnp.int32(0))
         obs, mask = self.observe(state, params)
         return state, opening(obs, mask).replace(info=self._info(state))
 
@@ -132,9 +158,8 @@ class Minesweeper(Choices):
             opened = rarely(floods, self._flooded, (opened, at), opened)
             fresh = jnp.where(floods, _known(opened) - _known(board), fresh)
         state = State(opened, state.left - fresh, state.time + 1)
-        terminated = mine | repeat | (state.left == 0)
-        reward = params.safe_reward * fresh + params.repeat_reward * repeat
-        reward = reward + params.mine_reward * (mine & ~repeat)
+        terminated = mine | (repeat & params.repeat_ends) | (state.left == 0)
+        reward = self._reward(params, fresh, mine & ~repeat, repeat, state.left == 0)
         obs, mask = self.observe(state, params)
         ts = outcome(obs, reward, terminated, state.time >= params.max_steps, mask)
         return state, ts.replace(info=self._info(state))
@@ -164,6 +189,35 @@ class Minesweeper(Choices):
         code = state.board % _MINE
         exploded = (code > 0) & (state.board >= _MINE)
         return jnp.where(exploded, np.uint8(10), code).reshape(self.height, self.width)
+
+    def _reward(
+        self,
+        params: Params,
+        fresh: jax.Array,
+        mine: jax.Array,
+        repeat: jax.Array,
+        solved: jax.Array,
+    ) -> jax.Array:
+        """[] float32, of an action that opened `fresh` cells, or a mine, or one that was open."""
+        reward = params.safe_reward * fresh + params.repeat_reward * repeat
+        reward = reward + params.mine_reward * mine + params.click_reward * (fresh > 0)
+        reward = reward + params.cascade_reward * (fresh > 1)
+        return reward + params.solved_reward * (solved & (fresh > 0))
+
+    def _begun(self, key: Key, board: jax.Array) -> jax.Array:
+        """The board after an action at a uniform cell of those that leave something to do.
+
+        Only a cell without a number can open all the rest, and then every such cell does: a cell
+        with a number takes its place. The key is consumed.
+        """
+        word, other_word = keys.words(key, 2)
+        numbers, free = self._around(board >> 7), board < _MINE
+        cell = jnp.arange(self.num_actions)
+        at, other = cell == any_of(word, free), cell == any_of(other_word, free & (numbers > 0))
+        alone = lambda at: jnp.where(at, board | (numbers + 1), board)  # noqa: E731
+        begun = self._flooded(board, at) if self.flood_fill else alone(at)
+        over = _known(begun) == jnp.sum(free, dtype=jnp.int32)
+        return jnp.where(over, alone(other), begun)
 
     def _info(self, state: State) -> dict[str, jax.Array]:
         return {"solved": state.left == 0}
@@ -233,45 +287,6 @@ class Minesweeper(Choices):
         padded = jnp.pad(marks.reshape(self.height, self.width), 1)
         rows = padded[:-2] + padded[1:-1] + padded[2:]
         return (rows[:, :-2] + rows[:, 1:-1] + rows[:, 2:]).ravel() - marks
-
-
-def tiles() -> np.ndarray:
-    """[11, 16, 16, 3] uint8: unknown, the numbers 0 to 8, an open mine."""
-    y, x = np.mgrid[:16, :16]
-    rim = (x == 15) | (y == 15)
-    pictures = np.full((11, 16, 16, 3), (222, 222, 216), np.uint8)
-    pictures[:, rim] = (190, 190, 184)
-    pictures[0] = (160, 165, 172)
-    pictures[0, (x < 2) | (y < 2)] = (205, 208, 212)
-    pictures[0, (x > 13) | (y > 13)] = (112, 116, 122)
-    for number, (bits, colour) in enumerate(zip(_DIGITS, _COLOURS, strict=True), start=1):
-        sign = np.array([list(row) for row in bits.split()]) == "1"  # [5, 3]
-        pictures[number + 1, 3:13, 5:11][sign.repeat(2, axis=0).repeat(2, axis=1)] = colour
-    pictures[10] = (205, 60, 50)
-    pictures[10, np.hypot(x - 7.5, y - 7.5) < 5] = (30, 30, 34)
-    return pictures
-
-
-_DIGITS = (
-    "010 110 010 010 111",
-    "110 001 010 100 111",
-    "110 001 010 001 110",
-    "101 101 111 001 001",
-    "111 100 110 001 110",
-    "011 100 110 101 010",
-    "111 001 010 010 010",
-    "010 101 010 101 010",
-)
-_COLOURS = (
-    (40, 70, 200),
-    (40, 130, 60),
-    (200, 50, 40),
-    (30, 30, 120),
-    (130, 40, 30),
-    (30, 130, 130),
-    (40, 40, 40),
-    (120, 120, 120),
-)
 
 
 def _known(board: jax.Array) -> jax.Array:

@@ -81,6 +81,7 @@ _REGISTRY: dict[str, tuple[str | Callable[..., Any], dict[str, Any]]] = {
     "SpaceInvaders-v0": ("metarl.envs.minatar.space_invaders:SpaceInvaders", {}),
     "TMaze-v0": ("metarl.envs.t_maze:TMaze", {}),
     "TabularMDP-v0": ("metarl.envs.tabular:TabularMDP", {}),
+    "TrialMinesweeper-v0": ("metarl.envs.minesweeper_trials:TrialMinesweeper", {}),
     "TwoColours-v0": ("metarl.envs.two_colours:TwoColours", {}),
     "TwoColoursEpisodic-v0": ("metarl.envs.two_colours:TwoColours", {"horizon": 16}),
     "Umbrella-v0": ("metarl.envs.umbrella:Umbrella", {}),

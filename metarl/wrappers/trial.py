@@ -75,7 +75,7 @@ class Trial(Wrapper):
         params = state.task if self.sample_task else params
         env, ts = self.env.step(step_key, state.env, action, params)
         now = jnp.arange(self.episodes) == state.attempt  # [n]
-        won = ts.info.get("success", ts.terminated & (ts.reward > 0)) & ts.last
+        won = _success(ts) & ts.last
         state = state.replace(
             env=env,
             attempt=jnp.minimum(state.attempt + ts.last, self.episodes),
@@ -161,8 +161,9 @@ def trial(
     just ended], where the limit is the first `max_steps` of the params and the turn 0 without one.
 
     `info["attempt_return"]` [n] and `info["attempt_success"]` [n] tell of each attempt, 0 and False
-    of those not played. An attempt succeeds where the environment says `info["success"]` at its
-    end; where it never speaks of success, one that terminates with a positive last reward does.
+    of those not played. An attempt succeeds where the environment says `info["success"]` or
+    `info["solved"]` at its end; where it says neither, one that terminates with a positive last
+    reward does.
 
     Args:
       env: any environment.
@@ -185,6 +186,13 @@ def trial(
 def pass_at(success: jax.Array) -> jax.Array:
     """pass@1 to pass@n, [..., n] bool, from `info["attempt_success"]` [..., n] of whole trials."""
     return jnp.cumsum(success, axis=-1) > 0
+
+
+def _success(ts: TimeStep) -> jax.Array:
+    for name in ("success", "solved"):
+        if name in ts.info:
+            return ts.info[name]
+    return ts.terminated & (ts.reward > 0)
 
 
 def _limit(params: PyTree) -> jax.Array | None:
