@@ -72,12 +72,16 @@ class Sokoban(FourMoves):
 
     A move into a wall, or of a box that has no room, changes nothing but costs the step; the mask
     calls it illegal. An action number out of range is clipped. Every episode draws its level
-    uniformly from the params'. `boxes` matters to `default_params` alone.
+    uniformly from the params'. `boxes` matters to `default_params` alone. With `hidden_targets` the
+    observation lacks the targets, so that a box on one looks like any other: only rewards tell, and
+    a second attempt at a level (`metarl.wrappers.trial`) can profit from the first. Pictures show
+    them all the same.
     """
 
     height: int = 10
     width: int = 10
     boxes: int = 4
+    hidden_targets: bool = False
 
     def __post_init__(self):
         if min(self.height, self.width) < 3 or self.height * self.width > 65536 or self.boxes < 1:
@@ -85,8 +89,8 @@ class Sokoban(FourMoves):
 
     @property
     def observation_space(self) -> Box:
-        """Planes wall, target, box, player."""
-        return Box(0, 1, (4, self.height, self.width), np.uint8)
+        """Planes wall, target (unless hidden), box, player."""
+        return Box(0, 1, (4 - self.hidden_targets, self.height, self.width), np.uint8)
 
     def default_params(self, split: str = "train", levels: str | None = None) -> Params:
         """The published numbers on levels of the package's own generator, no download.
@@ -167,14 +171,15 @@ class Sokoban(FourMoves):
         """The planes and the moves that change something."""
         del params
         player = jnp.arange(self.height * self.width) == state.player
-        planes = [*(_has(state.board, bit) for bit in (WALL, TARGET, BOX)), player]
+        shown = (WALL, BOX) if self.hidden_targets else (WALL, TARGET, BOX)
+        planes = [*(_has(state.board, bit) for bit in shown), player]
         # Flat planes end to end are plain copies; stacked they would be a slow transposition.
         obs = jnp.concatenate([plane.astype(jnp.uint8) for plane in planes])
         move = self._moves()
         near = _cells(state.board, state.player + move)
         mask = _passable(near, _cells(state.board, state.player + 2 * move))
         # Walled in on all sides, every action is as good as another.
-        return obs.reshape(4, self.height, self.width), mask | ~mask.any()
+        return obs.reshape(-1, self.height, self.width), mask | ~mask.any()
 
     def render(self, state: State, params: Params) -> jax.Array:
         """Sixteen pixels a cell: brick walls, red targets, crates that turn green on a target."""

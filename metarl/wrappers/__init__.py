@@ -3,6 +3,7 @@
 From the inside out (`ORDER`):
 
   sticky_actions      what the environment really plays
+  permute_actions     what the numbers of actions mean
   time_limit          when an episode is cut off
   episode_statistics  of the rewards as the environment pays them
   scale_reward        what the agent is paid
@@ -21,6 +22,7 @@ from typing import Any
 
 from metarl.registry import did_you_mean
 from metarl.types import Environment, Key, PyTree
+from metarl.wrappers.actions import permute_actions
 from metarl.wrappers.base import Wrapper
 from metarl.wrappers.observations import NormaliseObs, frame_stack, normalise_obs, obs_statistics
 from metarl.wrappers.steps import episode_statistics, scale_reward, sticky_actions, time_limit
@@ -36,6 +38,7 @@ __all__ = [
     "obs_statistics",
     "params_for",
     "pass_at",
+    "permute_actions",
     "scale_reward",
     "sticky_actions",
     "time_limit",
@@ -45,6 +48,7 @@ __all__ = [
 
 ORDER: Mapping[str, Callable[..., Wrapper]] = {  # from the inside out
     "sticky_actions": sticky_actions,
+    "permute_actions": permute_actions,
     "time_limit": time_limit,
     "episode_statistics": episode_statistics,
     "scale_reward": scale_reward,
