@@ -1,4 +1,4 @@
-"""`metarl ...`: the command line, derived from the dataclasses of `metarl.commands` by tyro."""
+"""`metarl ...`: the command line, derived by tyro from dataclasses of commands."""
 
 import os
 import re
@@ -9,8 +9,36 @@ import tyro
 
 import metarl
 from metarl import registry
-from metarl.commands import COMMANDS, Found, MetaTrainRule
+from metarl.catalogue import Envs, Parts, Recipes
+from metarl.commands import (
+    CheckEnv,
+    Evaluate,
+    Found,
+    MetaTrain,
+    MetaTrainRule,
+    Play,
+    Render,
+    Reproduce,
+    Resume,
+    Train,
+)
 from metarl.config import Part, Tune, whole_number
+from metarl.text_commands import TextTrials
+
+COMMANDS: dict[str, Any] = {
+    "train": Train,
+    "meta-train": MetaTrain,
+    "resume": Resume,
+    "evaluate": Evaluate,
+    "play": Play,
+    "render": Render,
+    "envs": Envs,
+    "check-env": CheckEnv,
+    "parts": Parts,
+    "reproduce": Reproduce,
+    "recipes": Recipes,
+    "text-trials": TextTrials,
+}
 
 
 def main(argv: list[str] | None = None) -> int:

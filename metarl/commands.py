@@ -10,7 +10,6 @@ from typing import Annotated, Any
 
 import tyro
 
-from metarl.catalogue import Envs, Parts, Recipes
 from metarl.config import Config, MetaConfig, Part
 from metarl.console import Console
 
@@ -283,18 +282,3 @@ class Reproduce:
         out = self.out or free_path(Path("runs"), self.recipe.name)
         with Console() as report:
             reproduce(self.recipe, out, report, scale=scale)
-
-
-COMMANDS: dict[str, Any] = {
-    "train": Train,
-    "meta-train": MetaTrain,
-    "resume": Resume,
-    "evaluate": Evaluate,
-    "play": Play,
-    "render": Render,
-    "envs": Envs,
-    "check-env": CheckEnv,
-    "parts": Parts,
-    "reproduce": Reproduce,
-    "recipes": Recipes,
-}

@@ -20,7 +20,7 @@ from metarl.config import Part
 from metarl.files import write_atomically
 from metarl.io import checkpoint
 from metarl.io.panels import draw
-from metarl.io.runs import RunFolder
+from metarl.io.runs import RunFolder, claimed
 from metarl.recipes.common import Arm, Outcome
 from metarl.run import Diverged, Reporter, Signals, Stopped
 from metarl.types import Metrics, PyTree
@@ -46,7 +46,8 @@ def reproduce(part: Part, path: pathlib.Path, report: Reporter, *, scale: str = 
     recipe = recipe_of(part.name)
     settings = settings_of(recipe, part, scale)
     arms = recipe.arms(settings)
-    folder = _claimed(path, part.name, settings)
+    config = {"recipe": part.name, "settings": dataclasses.asdict(settings)}
+    folder = claimed(path, json.dumps(config, indent=2) + "\n")
     option = "" if scale == "full" else f" --{scale}"
     again = f"metarl reproduce {part}{option} --out"
     results, seconds = {}, {}
@@ -160,21 +161,6 @@ HINT = (
     "If it is the meta-gradient that breaks: give Adam an eps_root, whose derivative at a zero "
     "gradient is NaN without one; clip the meta-gradient by global norm; or lower a learning rate"
 )
-
-
-def _claimed(path: pathlib.Path, name: str, settings: Any) -> RunFolder:
-    """The folder, which from now on belongs to this recipe with these settings."""
-    folder = RunFolder(path)
-    text = json.dumps({"recipe": name, "settings": dataclasses.asdict(settings)}, indent=2) + "\n"
-    if folder.config.exists() and folder.config.read_text() != text:
-        raise ValueError(
-            f"{path} holds another run, or other settings (see {folder.config}); choose another "
-            "folder with --out"
-        )
-    if not folder.config.exists() and path.exists() and (not path.is_dir() or any(path.iterdir())):
-        raise ValueError(f"{path} is not an empty folder; choose another with --out")
-    write_atomically(folder.config, text.encode())
-    return folder
 
 
 def _write(

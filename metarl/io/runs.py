@@ -6,6 +6,8 @@ import pathlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from metarl.files import write_atomically
+
 
 @dataclass(frozen=True)
 class RunFolder:
@@ -92,6 +94,24 @@ def new_run(path: pathlib.Path) -> RunFolder:
         )
     if path.exists() and not path.is_dir():
         raise ValueError(f"{path} is a file, not a folder; choose another with --out")
+    return folder
+
+
+def claimed(path: pathlib.Path, config: str) -> RunFolder:
+    """The folder, which from now on belongs to what `config` says, as it may already.
+
+    Raises:
+      ValueError: it holds something else.
+    """
+    folder = RunFolder(path)
+    if folder.config.exists() and folder.config.read_text() != config:
+        raise ValueError(
+            f"{path} holds another run, or other settings (see {folder.config}); choose another "
+            "folder with --out"
+        )
+    if not folder.config.exists() and path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise ValueError(f"{path} is not an empty folder; choose another with --out")
+    write_atomically(folder.config, config.encode())
     return folder
 
 

@@ -75,7 +75,7 @@ class Trial(Wrapper):
         params = state.task if self.sample_task else params
         env, ts = self.env.step(step_key, state.env, action, params)
         now = jnp.arange(self.episodes) == state.attempt  # [n]
-        won = _success(ts) & ts.last
+        won = success(ts) & ts.last
         state = state.replace(
             env=env,
             attempt=jnp.minimum(state.attempt + ts.last, self.episodes),
@@ -188,7 +188,8 @@ def pass_at(success: jax.Array) -> jax.Array:
     return jnp.cumsum(success, axis=-1) > 0
 
 
-def _success(ts: TimeStep) -> jax.Array:
+def success(ts: TimeStep) -> jax.Array:
+    """[] bool, whether an episode that ends with `ts` is won."""
     for name in ("success", "solved"):
         if name in ts.info:
             return ts.info[name]
