@@ -17,6 +17,7 @@ LAYERS = [  # a module imports from its own folder and from the layers above it
     {"nets"},
     {"rollout"},
     {"envs", "agents", "wrappers"},
+    {"players"},
     {"rules"},
     {"inner"},
     {"meta", "curriculum"},
