@@ -36,7 +36,7 @@ def test_equal_to_a_plain_loop(grid, masked):
         assert (obs == ts.obs).all()
         if masked:
             wanted = [bool(expected.action_mask[order[a]]) for a in range(4)]
-            assert ts.action_mask.tolist() == mask.tolist() == wanted
+            assert np.asarray(ts.action_mask).tolist() == np.asarray(mask).tolist() == wanted
         else:
             assert ts.action_mask is None and mask is None
         action = int(rng.integers(0, 4))

@@ -47,8 +47,9 @@ def test_the_best_returns_are_reached():
     for number, board in enumerate(levels.boards()):
         params = Params.from_levels(levels[[number]], max_steps=30)
         state, _ = env.reset(jax.random.key(0), params)
-        total = 0.0
-        for action in fewest_steps(board):
+        total, solution = 0.0, fewest_steps(board)
+        assert solution is not None
+        for action in solution:
             state, ts = step(jax.random.key(0), state, jnp.int32(action), params)
             total += float(ts.reward)
         assert ts.terminated
