@@ -1,4 +1,4 @@
-"""Names of agents, memory cores, rules, outer loops, objectives, recipes, meta-trainings: and where they are."""
+"""Names of agents, cores, rules, outer loops, objectives, recipes, trainings: where they are."""
 
 AGENTS = {
     "conv": "metarl.agents.conv:conv",
@@ -9,9 +9,15 @@ AGENTS = {
 }
 
 CORES = {  # functions of two widths; see metarl.nets.core
+    "delta": "metarl.nets.delta:delta",
+    "fwp": "metarl.nets.delta:fwp",
     "gru": "metarl.nets.gru:gru_core",
+    "gtrxl": "metarl.nets.gtrxl:gtrxl",
+    "lru": "metarl.nets.linear_rnn:lru",
     "lstm": "metarl.nets.lstm:lstm_core",
+    "mingru": "metarl.nets.linear_rnn:mingru",
     "none": "metarl.nets.core:memoryless",
+    "srwm": "metarl.nets.srwm:srwm",
 }
 
 RULES = {  # modules with `heads(env)`, `hypers(...)` and the rule itself under its own name

@@ -1,0 +1,216 @@
+"""Memories that are matrices, changed by rank one at each step: `W <- W + outer(k, s)`.
+
+Their derivative needs the matrix of every step. To keep them all costs `T H d E` numbers for a
+stream of T steps and H heads of [d, E]; here each is rebuilt on the way back, by taking away what
+the step added, from a few vectors of each step. Across a reset a matrix cannot be rebuilt (the one
+before it is gone), nor well where it decays; there those of `CHUNK` steps at a time are computed
+again from the first of them, which is kept. Both are exact, up to rounding.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from metarl.nets.core import cleared
+from metarl.ops.control import apart
+from metarl.types import PyTree
+
+CHUNK = 16
+
+
+class Cell(NamedTuple):
+    """One step of such a memory, for H heads of width d at once.
+
+    `forward(w [H, d, E], x) -> (y, kept)`: the output, and what must be kept for the derivative.
+    `change(x, kept) -> (k [H, d], s [H, E])`: what the step adds is their outer product.
+    `backward(w, x, kept, y, k, s) -> (x, pairs)` with cotangents of the output, of k and of s (of
+      both, only those through the change): the cotangent of x, and pairs ([H, d], [H, E]) whose
+      outer products are what this step adds to that of the matrix.
+    """
+
+    forward: Callable[[jax.Array, PyTree], tuple[PyTree, PyTree]]
+    change: Callable[[PyTree, PyTree], tuple[jax.Array, jax.Array]]
+    backward: Callable[..., tuple[PyTree, list[tuple[jax.Array, jax.Array]]]]
+
+
+def unroller(cell: Cell, decay: float = 0.0) -> Callable[..., tuple[jax.Array, PyTree]]:
+    """The memory over time: `(base, w, x, first) -> (w, y)`, differentiable in reverse, once.
+
+    Args of the result:
+      base: [H, d, E], where a reset leads, and a decay.
+      w: [H, d, E] before the first step.
+      x: [T, ...] what the cell reads.
+      first: [T] bool, a reset comes before the step; None: nowhere.
+
+    Args:
+      cell: one step.
+      decay: the share of the way to `base` that the matrix goes back after each step.
+    """
+
+    @jax.custom_vjp
+    def run(base: jax.Array, w: jax.Array, x: PyTree, first: jax.Array | None):
+        w, (y, _) = _forwards(cell, decay, base, w, (x, _upcoming(first)))
+        return w, y
+
+    def kept(base: jax.Array, w: jax.Array, x: PyTree, first: jax.Array | None):
+        steps = (x, _upcoming(first))
+        if first is None and not decay:
+            after, (y, kept) = _forwards(cell, decay, base, w, steps)
+            return (after, y), (base, after, x, first, kept)
+        starts, (y, kept) = _in_chunks(cell, decay, base, w, steps)
+        return (starts[-1], y), (base, starts[:-1], x, first, kept)
+
+    def cotangents(residuals: tuple, out: tuple[jax.Array, PyTree]):
+        base, w, x, first, kept = residuals
+        later, y = out
+        if first is None and not decay:
+            later, x = _backwards(cell, w, later, (x, kept, y))
+            return jnp.zeros_like(base), later, x, None
+        steps = (x, kept, y), first, _upcoming(first)
+        return *_backwards_in_chunks(cell, decay, base, w, later, steps), None
+
+    run.defvjp(kept, cotangents)
+
+    def unroll(base: jax.Array, w: jax.Array, x: PyTree, first: jax.Array | None):
+        if first is None:
+            return run(base, w, x, None)
+        later = jnp.asarray(first).at[0].set(False)
+        return run(base, cleared(base, first[0], w), x, later)
+
+    return unroll
+
+
+def one(cell: Cell, decay: float, base: jax.Array, w: jax.Array, x: PyTree) -> tuple[Any, ...]:
+    """One step: the matrix after it, the output, and what is kept for the derivative."""
+    y, kept = cell.forward(w, x)
+    return _changed(cell, decay, base, w, (x, kept, None)), y, kept
+
+
+def _changed(cell: Cell, decay: float, base: jax.Array, w: jax.Array, step: tuple) -> jax.Array:
+    """The matrix after a step `(x, kept, whether a reset follows)`."""
+    x, kept, over = step
+    k, s = cell.change(x, kept)
+    w = w + k[:, :, None] * s[:, None]
+    w = w + decay * (base - w) if decay else w
+    return w if over is None else jnp.where(over, base, w)
+
+
+def _upcoming(first: jax.Array | None) -> jax.Array | None:
+    """[T] bool, whether a reset follows each step; in the loop over what changes it costs least."""
+    return None if first is None else jnp.concatenate([first[1:], jnp.zeros(1, bool)])
+
+
+def _forwards(cell: Cell, decay: float, base: jax.Array, w: jax.Array, steps: PyTree) -> Any:
+    """The last matrix, and of each step the output and what is kept."""
+
+    def step(w: jax.Array, now: tuple[PyTree, jax.Array | None]):
+        x, over = now
+        y, kept = cell.forward(w, x)
+        return _changed(cell, decay, base, w, (x, kept, over)), (y, kept)
+
+    return jax.lax.scan(step, w, steps)
+
+
+def _in_chunks(cell: Cell, decay: float, base: jax.Array, w: jax.Array, steps: PyTree) -> Any:
+    """The matrix before each chunk and after the last; and as `_forwards`."""
+    whole, rest = _cut(steps)
+
+    def chunk(w: jax.Array, steps: PyTree):
+        after, out = _forwards(cell, decay, base, w, steps)
+        return after, (w, out)
+
+    w, (starts, out) = jax.lax.scan(chunk, w, whole)
+    out = jax.tree.map(_joined, out)
+    if _length(rest):
+        starts = jnp.concatenate([starts, w[None]])
+        w, more = _forwards(cell, decay, base, w, rest)
+        out = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), out, more)
+    return jnp.concatenate([starts, w[None]]), out
+
+
+def _backwards(cell: Cell, w: jax.Array, later: jax.Array, steps: PyTree) -> Any:
+    """The cotangent of the first matrix and of the inputs, from the last matrix and its own."""
+
+    def step(loop: tuple[jax.Array, jax.Array], now: PyTree):
+        w, later = loop
+        k, s = cell.change(*now[:2])
+        w = w - k[:, :, None] * s[:, None]
+        x, pairs = _through(cell, w, later, now)
+        return (w, _added(later, pairs)), x
+
+    (_, later), x = jax.lax.scan(step, (w, later), steps, reverse=True)
+    return later, x
+
+
+def _through(cell: Cell, w: jax.Array, later: jax.Array, now: PyTree) -> tuple[PyTree, PyTree]:
+    """The cotangent of a step's input, and the pairs that it adds to the matrix's."""
+    k, s = cell.change(*now[:2])
+    of_k, of_s = jnp.einsum("hde,he->hd", later, s), jnp.einsum("hd,hde->he", k, later)
+    x, pairs = cell.backward(w, *now, of_k, of_s)
+    return x, apart(pairs)  # else each entry of their products computes them anew
+
+
+def _added(later: jax.Array, pairs: list[tuple[jax.Array, jax.Array]]) -> jax.Array:
+    for a, b in pairs:
+        later = later + a[:, :, None] * b[:, None]
+    return later
+
+
+def _backwards_in_chunks(
+    cell: Cell, decay: float, base: jax.Array, starts: jax.Array, last: jax.Array, steps: PyTree
+) -> tuple[jax.Array, jax.Array, PyTree]:
+    """Cotangents of the base, of the first matrix and of the inputs.
+
+    What the steps add ends in the one or in the other, also through resets and decay: so the sum
+    of all less the latter is the former.
+    """
+
+    def step(later: jax.Array, now: tuple):
+        w, first, now = now
+        later = (1 - decay) * later if decay else later
+        x, pairs = _through(cell, w, later, now)
+        later = _added(later, pairs)
+        return later if first is None else jnp.where(first, 0, later), (x, pairs)
+
+    def chunk(loop: tuple[jax.Array, jax.Array], now: tuple[jax.Array, PyTree]):
+        total, later = loop
+        start, (now, first, over) = now
+        w = _states(cell, decay, base, start, (*now[:2], over))
+        later, (x, pairs) = jax.lax.scan(step, later, (w, first, now), reverse=True)
+        total = total + sum(jnp.einsum("thd,the->hde", a, b) for a, b in pairs)
+        return (total, later), x
+
+    whole, rest = _cut(steps)
+    loop, tail = (last, last), None
+    if _length(rest):
+        loop, tail = chunk(loop, (starts[-1], rest))
+        starts = starts[:-1]
+    (total, later), x = jax.lax.scan(chunk, loop, (starts, whole), reverse=True)
+    x = jax.tree.map(_joined, x)
+    if tail is not None:
+        x = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), x, tail)
+    return total - later, later, x
+
+
+def _states(cell: Cell, decay: float, base: jax.Array, w: jax.Array, steps: PyTree) -> jax.Array:
+    """[C, H, d, E] the matrix that each step reads."""
+    after = lambda w, step: (_changed(cell, decay, base, w, step), w)  # noqa: E731
+    return jax.lax.scan(after, w, steps)[1]
+
+
+def _cut(steps: PyTree) -> tuple[PyTree, PyTree]:
+    """Steps [T, ...] as whole chunks [T // C, C, ...], and what is left."""
+    count = _length(steps) // CHUNK
+    whole = jax.tree.map(lambda x: x[: count * CHUNK].reshape(count, CHUNK, *x.shape[1:]), steps)
+    return whole, jax.tree.map(lambda x: x[count * CHUNK :], steps)
+
+
+def _joined(x: jax.Array) -> jax.Array:
+    """[chunks, C, ...] -> [T, ...]."""
+    return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:])
+
+
+def _length(steps: PyTree) -> int:
+    return jax.tree.leaves(steps)[0].shape[0]
