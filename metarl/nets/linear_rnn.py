@@ -7,6 +7,8 @@ https://arxiv.org/abs/2208.04933). A reset makes a = 0 (Lu et al. 2023,
 https://arxiv.org/abs/2303.03982). Both from memory of the papers.
 """
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 
@@ -63,19 +65,6 @@ def lru(
         raise ValueError(f"lru: 0 < smallest < largest < 1, got {smallest} and {largest}")
     count = states or max(1, width // 2)
 
-    def init(key: Key) -> Params:
-        size_key, angle_key, in_key, out_key, skip_key = jax.random.split(key, 5)
-        share = jax.random.uniform(size_key, (count,))
-        square = share * (largest**2 - smallest**2) + smallest**2
-        angle = jax.random.uniform(angle_key, (count,), minval=1e-3, maxval=jnp.pi / 10)
-        return {
-            "log_decay": jnp.log(-jnp.log(square) / 2),
-            "log_angle": jnp.log(angle),
-            "in": lecun_init(in_key, n_in, 2 * count)["w"],
-            "out": lecun_init(out_key, 2 * count, width)["w"],
-            "skip": lecun_init(skip_key, n_in, width)["w"],
-        }
-
     def gates(params: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:  # complex [..., N]
         size = jnp.exp(-jnp.exp(params["log_decay"]))
         angle = jnp.exp(params["log_angle"])
@@ -100,7 +89,24 @@ def lru(
         return apart(h[-1]), said(params, h, x)
 
     carry = lambda: (jnp.zeros(count), jnp.zeros(count))  # noqa: E731
+    init = partial(_ring, sizes=(n_in, count, width), moduli=(smallest, largest))
     return Core(init, carry, step, unroll, n_in, width)
+
+
+def _ring(key: Key, *, sizes: tuple[int, int, int], moduli: tuple[float, float]) -> Params:
+    """What an LRU starts with: inputs, states and outputs of these sizes."""
+    n_in, count, width = sizes
+    low, high = moduli
+    size_key, angle_key, in_key, out_key, skip_key = jax.random.split(key, 5)
+    square = jax.random.uniform(size_key, (count,)) * (high**2 - low**2) + low**2
+    angle = jax.random.uniform(angle_key, (count,), minval=1e-3, maxval=jnp.pi / 10)
+    return {
+        "log_decay": jnp.log(-jnp.log(square) / 2),
+        "log_angle": jnp.log(angle),
+        "in": lecun_init(in_key, n_in, 2 * count)["w"],
+        "out": lecun_init(out_key, 2 * count, width)["w"],
+        "skip": lecun_init(skip_key, n_in, width)["w"],
+    }
 
 
 def scan(a: jax.Array, b: jax.Array, h: jax.Array, first: jax.Array | None) -> jax.Array:

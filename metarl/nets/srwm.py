@@ -75,12 +75,9 @@ def srwm(
     whole = unroller(_CELL, decay)
 
     def init(key: Key) -> Params:
-        in_key, w_key, b_key, out_key = jax.random.split(key, 4)
-        w = jax.random.normal(w_key, (heads, d, 3 * d)) * d**-0.5
-        w = w.at[:, :, d : 2 * d].multiply(q_scale)
-        b = beta_init + jax.random.normal(b_key, (heads, d, 4)) * d**-0.5
+        in_key, w_key, out_key = jax.random.split(key, 3)
         params = {
-            "w": jnp.concatenate([w, b], axis=-1),
+            "w": _slow_weights(w_key, heads, d, q_scale, beta_init),
             "out": linear_init(out_key, width, width, 1.0)["w"],
         }
         return params | ({} if n_in == width else {"in": linear_init(in_key, n_in, width, 1.0)})
@@ -108,6 +105,14 @@ def srwm(
         return w - base, said(params, y)
 
     return Core(init, lambda: jnp.zeros(shape), step, unroll, n_in, width)
+
+
+def _slow_weights(key: Key, heads: int, d: int, q_scale: float, beta_init: float) -> jax.Array:
+    w_key, b_key = jax.random.split(key)
+    w = jax.random.normal(w_key, (heads, d, 3 * d)) * d**-0.5
+    w = w.at[:, :, d : 2 * d].multiply(q_scale)
+    b = beta_init + jax.random.normal(b_key, (heads, d, 4)) * d**-0.5
+    return jnp.concatenate([w, b], axis=-1)
 
 
 def drift(memory: jax.Array) -> jax.Array:
