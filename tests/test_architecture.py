@@ -15,7 +15,7 @@ LAYERS = [  # a module imports from its own folder and from the layers above it
     {"types", "registry", "alias", "files"},
     {"ops"},
     {"nets"},
-    {"rollout"},
+    {"rollout", "sequences"},
     {"envs", "agents", "wrappers"},
     {"players"},
     {"rules"},

@@ -1,0 +1,1 @@
+"""Sequence tasks with labels: learning within a sequence, without an environment."""
