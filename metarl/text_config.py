@@ -8,7 +8,10 @@ from typing import Any, Literal
 
 from metarl.config import Part
 
-_TASK = ("env", "boards", "attempts", "turns", "memory", "reflect", "seed", "policy")
+_TASK = (
+    "env", "sample_task", "split", "boards", "attempts", "turns", "memory", "reflect", "seed",
+    "policy",
+)  # fmt: skip
 _SAMPLING = ("model", "temperature", "top_p", "max_tokens", "extra")
 
 _LEAST = {"boards": 1, "attempts": 1, "turns": 0, "seed": 0, "retries": 0, "concurrency": 1}
@@ -20,12 +23,17 @@ class TextConfig:
 
     env: Part = Part("minesweeper")
     """`minesweeper` or `sokoban` as published, or any environment id, then settings."""
+    sample_task: bool = False
+    """Draw a task for each board, where the environment has tasks: hidden rules, for example."""
+    split: Literal["train", "heldout"] | None = None
+    """Of the tasks drawn; the splits share none."""
     endpoint: str | None = None
     """Base URL of a server that speaks OpenAI's chat protocol: http://localhost:8000/v1."""
     model: str | None = None
     """Name of the model there."""
-    policy: Literal["endpoint", "random", "scripted"] = "endpoint"
-    """Who plays; all but `endpoint` are for comparison and tests."""
+    policy: Literal["endpoint", "random", "exact", "scripted"] = "endpoint"
+    """Who plays; all but `endpoint` are for comparison and tests. `exact` knows Minesweeper and
+    Sokoban."""
     script: pathlib.Path | None = None
     """For `scripted`: a file with an answer a line, one a turn, over and over."""
     boards: int = 64
@@ -61,9 +69,11 @@ class TextConfig:
                 raise ValueError(f"--{name} must be at least {least}, got {getattr(self, name)}")
         if not self.timeout > 0:
             raise ValueError(f"--timeout must be positive, got {self.timeout}")
+        if self.split and not self.sample_task:
+            raise ValueError("--split is of the tasks that --sample-task draws")
         if self.policy == "endpoint" and not (self.endpoint and self.model):
             raise ValueError(
-                "say who plays: --endpoint URL --model NAME, or --policy random or scripted"
+                "say who plays: --endpoint URL --model NAME, or --policy random, exact or scripted"
             )
         if self.policy != "endpoint" and (self.endpoint or self.model):
             raise ValueError(f"--policy {self.policy} asks no endpoint and no model")

@@ -20,6 +20,7 @@ from metarl.text import RandomTextPolicy, ScriptedPolicy, TextPolicy, codec_for,
 from metarl.text.endpoint import EndpointPolicy
 from metarl.text.grid import GridCodec
 from metarl.text.log import TrialLog
+from metarl.text.players import exact_player
 from metarl.text.transcript import Recorded, Transcript
 from metarl.text_config import TextConfig
 
@@ -48,6 +49,7 @@ def play(config: TextConfig, path: pathlib.Path, report: Reporter) -> TrialLog:
     """
     env, params, resolved = make_env(part_of(config.env))
     codec = codec_for(env)
+    local = _local(config, codec)
     folder, start = claimed(path, config.dumps()), time.monotonic()
 
     def progress(done: int, total: int) -> None:
@@ -59,7 +61,7 @@ def play(config: TextConfig, path: pathlib.Path, report: Reporter) -> TrialLog:
             log = run_text_trials(
                 env,
                 codec,
-                _policy(config, codec, transcript),
+                Recorded(local, transcript) if local else _endpoint(config, transcript),
                 boards=config.boards,
                 attempts=config.attempts,
                 turns=config.turns
@@ -67,6 +69,8 @@ def play(config: TextConfig, path: pathlib.Path, report: Reporter) -> TrialLog:
                 memory=config.memory,
                 reflect=config.reflect,
                 params=params,
+                sample_task=config.sample_task,
+                split=config.split,
                 seed=config.seed,
                 report=progress,
             )
@@ -100,13 +104,20 @@ def sentences(log: TrialLog) -> list[str]:
     return lines
 
 
-def _policy(config: TextConfig, codec: GridCodec, transcript: Transcript) -> TextPolicy:
-    if config.endpoint and config.model:
-        how = config.request()
-        return EndpointPolicy(config.endpoint, config.model, transcript=transcript, **how)
+def _local(config: TextConfig, codec: GridCodec) -> TextPolicy | None:
+    """A policy that needs no server; None where a server plays."""
+    if config.policy == "random":
+        return RandomTextPolicy(config.seed, codec.moves)
+    if config.policy == "exact":
+        return exact_player(codec, config.seed)
     if config.script is not None:
-        return Recorded(ScriptedPolicy(config.script.read_text().splitlines()), transcript)
-    return Recorded(RandomTextPolicy(config.seed, codec.moves), transcript)
+        return ScriptedPolicy(config.script.read_text().splitlines())
+    return None
+
+
+def _endpoint(config: TextConfig, transcript: Transcript) -> EndpointPolicy:
+    where = str(config.endpoint), str(config.model)
+    return EndpointPolicy(*where, transcript=transcript, **config.request())
 
 
 def _result(config: TextConfig, env: str, log: TrialLog, command: str) -> dict[str, Any]:

@@ -76,6 +76,16 @@ def test_the_player_on_a_target_is_an_s():
     assert SokobanCodec(env).render(state, params) == "0:####\n1:#SX#\n2:#O_#\n3:#_X#\n4:####"
 
 
+def test_hidden_targets_are_not_shown():
+    """Nor that a box, or the player, stands on one."""
+    params = sokoban.Params.from_levels(parse_levels("#####\n#+$ #\n#$*.#\n#####\n"))
+    env = metarl.make("Sokoban-v0", height=4, width=5, boxes=3, hidden_targets=True)
+    state, _ = env.reset(KEY, params)
+    codec = SokobanCodec(env)
+    assert codec.render(state, params) == "0:#####\n1:#PX_#\n2:#XX_#\n3:#####"
+    assert "Targets are not shown" in codec.describe_task()
+
+
 def test_other_grids_are_shown_as_they_are():
     env = metarl.make("GridWorld-v0", size=3)
     state, params = env.reset(KEY, env.default_params())[0], env.default_params()

@@ -82,6 +82,28 @@ def test_sokoban_and_any_other_grid_can_be_played(tmp_path, capsys):
     assert code == 0 and "0 reflections" in said
 
 
+def test_exact_players_play(tmp_path, capsys):
+    code, said = words(capsys, TINY, "--policy", "exact", "--out", tmp_path / "run")
+    assert code == 0 and "0 without a move, 0 forbidden moves" in said
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    assert result["agent"] == {"policy": "exact"} and result["pass@2"]["mean"] >= 0.5
+
+
+def test_tasks_are_drawn_for_each_board(tmp_path, capsys):
+    """Of moves whose words mean something else on every board."""
+    (tmp_path / "answers").write_text("<action>up</action>\n")
+    line = "--env Sokoban-v0 height=6 width=6 boxes=2 permute_actions=true --sample-task "
+    line += "--boards 12 --attempts 1 --turns 2 --policy scripted --script"
+    code, _ = words(capsys, line, tmp_path / "answers", "--out", tmp_path / "run")
+    assert code == 0
+    asked = (tmp_path / "run" / "transcript.jsonl").read_text().splitlines()
+    texts = [json.loads(line)["text"] for line in asked]
+    boards = [text[text.index("0:#") :] for text in texts]
+    places = [min(board.find(sign) % 99 for sign in "PS") for board in boards]
+    steps = {after - before for before, after in zip(places[:12], places[12:], strict=True)}
+    assert steps <= {0, -1, 1, -9, 9} and len(steps) > 2  # a row has 9 signs
+
+
 @pytest.mark.parametrize(
     "line, expected",
     [
@@ -92,6 +114,8 @@ def test_sokoban_and_any_other_grid_can_be_played(tmp_path, capsys):
         ("--policy scripted --script nowhere", "nowhere"),
         ("--policy random --boards 0", "--boards must be at least 1"),
         ("--policy random --timeout 0", "--timeout must be positive"),
+        ("--policy random --split heldout", "--split is of the tasks that --sample-task draws"),
+        ("--policy exact --env Snake-v0", "there is no exact player of Snake, only of Minesweeper"),
         ("--policy random --extra [1]", "--extra should be a JSON object"),
         ("--policy random --extra {", "--extra should be JSON"),
         ("--policy random --memory all", "--memory"),

@@ -191,6 +191,10 @@ def test_mistakes_are_explained():
     with pytest.raises(ValueError, match="makes the attempts itself"):
         run_text_trials(trial(MINES), codec_for(MINES), chance, boards=1)
 
+    with pytest.raises(ValueError, match="has no `sample_params`"):
+        maze = metarl.make("Snake-v0")
+        run_text_trials(maze, codec_for(maze), chance, boards=1, sample_task=True)
+
     class Silent:
         def act(self, prompts):
             return []

@@ -10,7 +10,7 @@ from flax import struct
 
 from metarl.text.types import TextCodec
 from metarl.types import Environment, Key, PyTree
-from metarl.wrappers.trial import success
+from metarl.wrappers.trial import limited, success
 
 
 class _Now(struct.PyTreeNode):
@@ -33,7 +33,8 @@ class Boards:
       params: its dynamic settings.
       count: N, boards.
       seed: of the starts and the tasks.
-      sample_task: draw params for each board by `sample_params(key, split)`.
+      sample_task: draw params for each board by `sample_params(key, split)`; of those given only
+        the time limits stay.
       split: of the tasks drawn.
     """
 
@@ -52,7 +53,8 @@ class Boards:
         self._axis = 0 if sample_task else None
         if sample_task:
             draw: Any = env
-            params = jax.vmap(lambda k: draw.sample_params(k, split))(_spread(task_key, count))
+            task = jax.vmap(lambda k: limited(draw.sample_params(k, split), params))
+            params = task(_spread(task_key, count))
         self._params = params
         self._keys = _spread(move_key, count)
         self._start = self._now = _begin(env, self._axis, _spread(start_key, count), params)

@@ -18,6 +18,7 @@ FOUR_MOVES = "up", "right", "down", "left"
 class GridCodec:
     """Shows `render_text` as it is; the rules are the docstring of the environment's class.
 
+    That may be more than the observation shows, where an environment hides something from agents.
     Actions are numbers, or up, right, down and left where they are such moves, and an answer is one
     of them: `<action>left</action>`.
 

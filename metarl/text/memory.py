@@ -76,6 +76,15 @@ class TrialMemory:
         """
         return self._last().boards[-1]
 
+    @property
+    def start(self) -> str:
+        """The board as it was at the start of the attempt.
+
+        Raises:
+          RuntimeError: no attempt was begun.
+        """
+        return self._last().boards[0]
+
     def begin(self, board: str) -> None:
         """Opens the next attempt.
 

@@ -82,6 +82,7 @@ class OneTrial:
             turn=turn,
             reflect=self.reflecting,
             board=self.memory.board,
+            start=self.memory.start,
             legal=() if self.reflecting else tuple(rules.codec.legal(self.mask)),
         )
 

@@ -14,6 +14,7 @@ from metarl.text.grid import GridCodec
 from metarl.types import PyTree
 
 SIGNS = str.maketrans(" .$@*+", "_OXP\N{SQUARE ROOT}S")  # from those of `render_text`
+_UNSEEN = str.maketrans("O\N{SQUARE ROOT}S", "_XP")  # where targets are hidden
 
 
 @dataclass(frozen=True)
@@ -22,7 +23,7 @@ class SokobanCodec(GridCodec):
 
     A board shows `#` for a wall, `_` for the floor, `O` for a target, `X` for a box, `P` for the
     player, a square root for a box on a target and `S` for the player on one. A move that changes
-    nothing costs what no answer costs, as a step does.
+    nothing costs what no answer costs, as a step does. Hidden targets are not shown.
     """
 
     moves: int = 3
@@ -30,10 +31,15 @@ class SokobanCodec(GridCodec):
     def describe_task(self) -> str:
         """The rules."""
         env = self.inner
+        targets = (
+            "Targets are not shown, and a box on one looks like any other: only the reward tells."
+            if env.hidden_targets
+            else "O is a target; \N{SQUARE ROOT} is a box on a target; S is you on a target."
+        )
         return (
             f"You play Sokoban on a board of {env.height} rows and {env.width} columns.\n"
-            "A board shows # for a wall; _ for the floor; O for a target; X for a box; P for you, "
-            "the player; \N{SQUARE ROOT} for a box on a target; S for you on a target.\n"
+            "On the board # is a wall; _ is the floor; X is a box; P is you, the player. "
+            f"{targets}\n"
             "You move up, right, down or left. Moving into a box pushes it if the cell behind it "
             "is free of walls and boxes; boxes cannot be pulled, so one in a corner is stuck. You "
             "win when every box is on a target."
@@ -41,5 +47,7 @@ class SokobanCodec(GridCodec):
 
     def render(self, state: PyTree, params: PyTree) -> str:
         """One line a row."""
-        rows = self.env.render_text(state, params).translate(SIGNS).split("\n")
-        return "\n".join(f"{i}:{row}" for i, row in enumerate(rows))
+        text = self.env.render_text(state, params).translate(SIGNS)
+        if self.inner.hidden_targets:
+            text = text.translate(_UNSEEN)
+        return "\n".join(f"{i}:{row}" for i, row in enumerate(text.split("\n")))

@@ -76,13 +76,16 @@ def run_text_trials(
       report: is told how many turns are used up or not needed any more, and of how many.
 
     Raises:
-      ValueError: no boards, attempts or turns; a `trial` of the wrappers'; or a policy that gives
-        another number of answers than there are prompts.
+      ValueError: no boards, attempts or turns; a `trial` of the wrappers'; tasks to be drawn of
+        which there are none; or a policy that gives another number of answers than there are
+        prompts.
     """
     if min(boards, attempts, turns) < 1:
         raise ValueError(f"need a board, an attempt and a turn, got {boards}, {attempts}, {turns}")
     if isinstance(env, Trial):
         raise ValueError("run_text_trials makes the attempts itself; give it the inner environment")
+    if sample_task and not hasattr(env, "sample_params"):
+        raise ValueError(f"{type(env).__name__} has no `sample_params`, so no tasks can be drawn")
     params = env.default_params() if params is None else params
     table = Boards(env, params, boards, seed=seed, sample_task=sample_task, split=split)
     asks = reflect and memory != "history"

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 
@@ -22,7 +22,8 @@ class Prompt:
     attempt: int  # from 0
     turn: int  # of the attempt, from 0; of a reflection the number of turns played
     reflect: bool = False  # asks for lessons instead of a move
-    board: str = ""  # the board as it is now
+    board: str = ""  # as it is now
+    start: str = ""  # as it was at the start of the attempt
     legal: tuple[str, ...] = ()  # the moves that are possible, in words
 
 
@@ -72,12 +73,4 @@ class TextPolicy(Protocol):
 
     def act(self, prompts: Sequence[Prompt], /) -> Sequence[str | None]:
         """One answer for each prompt, in their order; None where there was none to be had."""
-        ...
-
-
-class Player(Protocol):
-    """A player that sees arrays: the action for each board, [N], from `boards` [N, H, W]."""
-
-    def __call__(self, boards: Any, /) -> Any:
-        """The actions."""
         ...

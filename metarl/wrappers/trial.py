@@ -56,7 +56,7 @@ class Trial(Wrapper):
         task_key, start_key = keys.split(key)
         task: PyTree = ()
         if self.sample_task:
-            task = params = _limited(self.env.sample_params(task_key, self.split), params)
+            task = params = limited(self.env.sample_params(task_key, self.split), params)
         env, ts = self.env.reset(start_key, params)
         start = env if self.same_start else ()
         shown = () if hasattr(self.env, "observe") else (ts.obs, ts.action_mask)
@@ -205,8 +205,8 @@ def _limit(params: PyTree) -> jax.Array | None:
     return params.max_steps
 
 
-def _limited(task: PyTree, params: PyTree) -> PyTree:
+def limited(task: PyTree, params: PyTree) -> PyTree:
     """`task` with the time limits of `params`."""
     if hasattr(task, "max_steps"):
         task = task.replace(max_steps=params.max_steps)
-    return task.replace(env=_limited(task.env, params.env)) if hasattr(task, "env") else task
+    return task.replace(env=limited(task.env, params.env)) if hasattr(task, "env") else task
