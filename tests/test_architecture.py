@@ -17,7 +17,7 @@ LAYERS = [  # a module imports from its own folder and from the layers above it
     {"nets"},
     {"rollout", "sequences"},
     {"envs", "agents", "wrappers"},
-    {"players"},
+    {"players", "together"},
     {"rules"},
     {"inner"},
     {"meta", "curriculum"},
