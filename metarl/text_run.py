@@ -140,7 +140,7 @@ def _result(config: TextConfig, env: str, log: TrialLog, command: str) -> dict[s
         "reflect": config.reflect,
         "seed": config.seed,
         **told,
-        "success": log.success.astype(int).tolist(),
+        "won_at": [len(trial) if trial[-1].won else 0 for trial in log.trials],
         "versions": versions,
     }
 

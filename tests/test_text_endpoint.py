@@ -290,5 +290,5 @@ def test_the_command_asks_and_goes_on_where_the_server_died(serve, tmp_path, cap
     assert command(second, tmp_path / "run") == 0
     assert len(second.requests) == len(whole.requests) - 9
     resumed = json.loads((tmp_path / "run" / "result.json").read_text())
-    told = ("pass@1", "pass@2", "turns", "invalid_answers", "success", "first_return")
+    told = ("pass@1", "pass@2", "turns", "invalid_answers", "won_at", "first_return")
     assert [resumed[name] for name in told] == [result[name] for name in told]

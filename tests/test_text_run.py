@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 import metarl
@@ -39,7 +40,8 @@ def test_a_run_leaves_its_answers_and_its_result(run):
     env = metarl.make("TrialMinesweeper-v0", height=3, width=3, mines=2)
     policy = RandomTextPolicy(10)
     log = run_text_trials(env, codec_for(env), policy, boards=4, attempts=2, turns=3, seed=10)
-    assert log.success.any() and result["success"] == log.success.astype(int).tolist()
+    won_at = np.where(log.success.any(axis=1), log.success.argmax(axis=1) + 1, 0)
+    assert set(won_at) == {0, 1, 2} and result["won_at"] == won_at.tolist()
     told = result["pass@2"]
     assert (told["mean"], *told["interval"]) == log.summary()["pass@2"]
     assert result["command"] == f"metarl text-trials {TINY} --policy random --out {run}".replace(
@@ -62,6 +64,25 @@ def test_the_same_command_tells_the_same_again_and_another_is_refused(run, capsy
     assert (run / "transcript.jsonl").read_bytes() == before
     code, said = words(capsys, TINY, "--memory", "history", "--policy", "random", "--out", run)
     assert code == 2 and "holds another run, or other settings" in said
+
+
+def test_an_interrupted_run_says_how_to_go_on(run, tmp_path, capsys, monkeypatch):
+    act, rounds = RandomTextPolicy.act, iter([True, True])
+
+    def interrupted(policy, prompts):
+        if next(rounds, False):
+            return act(policy, prompts)
+        raise KeyboardInterrupt
+
+    out = tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(RandomTextPolicy, "act", interrupted)
+        code, said = words(capsys, TINY, "--policy", "random", "--out", out)
+    assert code == 128 + 2 and not (out / "result.json").exists()
+    assert f"stopped; continue with `metarl text-trials {TINY.partition(' --boards')[0]} " in said
+    assert f"--out {out}`" in said and len((out / "transcript.jsonl").read_bytes()) > 100
+    assert words(capsys, TINY, "--policy", "random", "--out", out)[0] == 0
+    assert (out / "transcript.jsonl").read_bytes() == (run / "transcript.jsonl").read_bytes()
 
 
 def test_a_script_plays(tmp_path, capsys, monkeypatch):
