@@ -121,12 +121,14 @@ def collect(
     """The first half of a turn: what the learner acts out at its age, before it learns from it.
 
     Returns:
-      The rollout as of `act`, the learner after it, its episodes (`ops.statistics.episodes`), and
-      the key to learn with; `key` is that of the whole life.
+      The rollout as of `act`, the learner after it, its episodes (`ops.statistics.episodes`) and
+      what the agent lets watch of its memory, and the key to learn with; `key` is that of the life.
     """
     act_key, update_key = turn_keys(key, learner)
     rollout, learner = act(agent, venv, learner, act_key, length=length)
     episode, counts = episodes(learner.episode, rollout.reward, rollout.last)
+    if agent.watch is not None:
+        counts = {**counts, **agent.watch(learner.carry)}
     return rollout, learner.replace(episode=episode), counts, update_key
 
 

@@ -155,8 +155,8 @@ def successor(ts: TimeStep, action: jax.Array) -> AgentInput:
 def replay(agent: Agent, params: Params, rollout: Rollout) -> tuple[Heads, Heads]:
     """Heads at every step and at its true successor, [T, ...], with gradients through the memory.
 
-    Agents without memory are batched over time instead of scanned. What the caller does not use
-    is not computed.
+    Agents without memory are batched over time, those with an `unroll` of their own use it for the
+    steps themselves. What the caller does not use is not computed.
     """
 
     def step(carry: PyTree, x: tuple[AgentInput, AgentInput]):
@@ -166,32 +166,55 @@ def replay(agent: Agent, params: Params, rollout: Rollout) -> tuple[Heads, Heads
 
     steps = (rollout.inputs, rollout.next_inputs)
     if jax.tree.leaves(rollout.carry):
-        return jax.lax.scan(step, rollout.carry, steps)[1]
+        each, after = jax.lax.scan(step, rollout.carry, steps)[1]
+        if agent.unroll is None:
+            return each, after
+        return agent.unroll(params, rollout.carry, rollout.inputs)[0], after
     return jax.vmap(lambda x: step((), x)[1])(steps)
+
+
+def unroll(agent: Agent, params: Params, rollout: Rollout) -> tuple[Heads, PyTree]:
+    """Heads at every step [T, ...] and the memory behind the last, along one stream."""
+    if agent.unroll is not None:
+        return agent.unroll(params, rollout.carry, rollout.inputs)
+
+    def step(carry: PyTree, inputs: AgentInput):
+        heads, carry = agent.apply(params, carry, inputs)
+        return carry, heads
+
+    carry, heads = jax.lax.scan(step, rollout.carry, rollout.inputs)
+    return heads, carry
 
 
 def next_values(agent: Agent, params: Params, rollout: Rollout, value: jax.Array) -> jax.Array:
     """V of the true successors, [N, T], of a whole batch `[N, T, ...]`.
 
-    For an agent without memory that is the next step's own value, unless the episode was cut off:
-    only then are successors evaluated, so outside `vmap` it costs one row of `T`.
+    That is the next step's own value, unless the episode was cut off: only then are successors
+    evaluated, so outside `vmap` it costs one row of `T`, and with a memory one pass along it.
 
     Args:
       agent, params: who values.
       rollout: leaves [N, T, ...].
       value: [N, T], what `params` say at each step.
     """
-    if jax.tree.leaves(rollout.carry):
-        return jax.vmap(lambda r: replay(agent, params, r)[1]["value"][..., 0])(rollout)
 
-    def evaluate(inputs: AgentInput) -> jax.Array:  # [N, ...] -> [N]
-        return jax.vmap(lambda x: agent.apply(params, (), x)[0]["value"][..., 0])(inputs)
+    def evaluate(carry: PyTree, inputs: AgentInput) -> jax.Array:  # [N, ...] -> [N]
+        heads = jax.vmap(lambda m, x: agent.apply(params, m, x)[0])(carry, inputs)
+        return heads["value"][..., 0]
 
-    final = evaluate(jax.tree.map(lambda x: x[:, -1], rollout.next_inputs))
+    def each() -> jax.Array:
+        if jax.tree.leaves(rollout.carry):
+            return jax.vmap(lambda r: replay(agent, params, r)[1]["value"][..., 0])(rollout)
+        return jax.vmap(evaluate, in_axes=(None, 1), out_axes=1)((), rollout.next_inputs)
+
+    carry = rollout.carry
+    if jax.tree.leaves(carry):
+        carry = jax.vmap(lambda r: unroll(agent, params, r)[1])(rollout)
+    final = evaluate(carry, jax.tree.map(lambda x: x[:, -1], rollout.next_inputs))
     shifted = jnp.concatenate([value[:, 1:], final[:, None]], axis=1)
     return jax.lax.cond(
         jnp.any(rollout.truncated[:, :-1]),
-        lambda: jnp.where(rollout.truncated, jax.vmap(evaluate)(rollout.next_inputs), shifted),
+        lambda: jnp.where(rollout.truncated, each(), shifted),
         lambda: shifted,
     )
 

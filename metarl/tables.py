@@ -3,6 +3,7 @@
 AGENTS = {
     "conv": "metarl.agents.conv:conv",
     "gru": "metarl.agents.gru:gru",
+    "memory": "metarl.agents.memory:memory",
     "mlp": "metarl.agents.mlp:mlp",
     "tabular": "metarl.agents.tabular:tabular",
     "uniform": "metarl.agents.uniform:uniform",

@@ -100,11 +100,18 @@ class AgentInput(struct.PyTreeNode):
 
 
 class Agent(NamedTuple):
-    """A policy network as three pure functions; its heads are those a rule asked for."""
+    """A policy network as pure functions; its heads are those a rule asked for.
+
+    `unroll` is for agents with a memory that a whole stream passes faster than its steps one by
+    one: from inputs [T, ...] to heads [T, ...] and the memory behind them, what `apply` repeated
+    computes. `watch` is what to log of memories [N, ...].
+    """
 
     init: Callable[[Key], Params]
     carry: Callable[[], PyTree]  # memory at birth; () for feed-forward agents
     apply: Callable[[Params, PyTree, AgentInput], tuple[Heads, PyTree]]
+    unroll: Callable[[Params, PyTree, AgentInput], tuple[Heads, PyTree]] | None = None
+    watch: Callable[[PyTree], Metrics] | None = None
 
 
 class Rollout(struct.PyTreeNode):

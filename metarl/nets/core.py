@@ -4,6 +4,7 @@ A core is four pure functions of one stream. `unroll` is what repeated `step`s c
 memory cleared where an episode or a trial begins; each core has its own fast way.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -46,6 +47,36 @@ def core(name: str, n_in: int, width: int, **settings: Any) -> Core:
       ValueError: no such core, or a setting that it refuses.
     """
     return registry.core_builder(name)(n_in, width, **settings)
+
+
+def core_of(text: str, n_in: int, width: int) -> Core:
+    """The core of a name with settings behind it: `srwm`, `srwm/heads=8/detach=true`.
+
+    Raises:
+      ValueError: no such core or setting, or a value of another kind.
+    """
+    name, *settings = text.split("/")
+    builder = registry.core_builder(name)
+    known = {
+        p.name: p.default
+        for p in inspect.signature(builder).parameters.values()
+        if p.kind is p.KEYWORD_ONLY
+    }
+    return builder(n_in, width, **dict(_setting(name, told, known) for told in settings))
+
+
+def _setting(core: str, told: str, known: dict[str, Any]) -> tuple[str, Any]:
+    """`heads=8` as a name and a value of the kind of its default."""
+    name, _, value = told.partition("=")
+    if name not in known:
+        hint = registry.did_you_mean(name, [*known])
+        raise ValueError(f"the core {core} has no setting {name!r}{hint} it has {[*known]}")
+    kind = type(known[name])
+    try:
+        return name, {"true": True, "false": False}[value] if kind is bool else kind(value)
+    except (KeyError, ValueError):
+        what = {bool: "true or false", int: "a whole number", float: "a number"}[kind]
+        raise ValueError(f"the core {core}: {name} should be {what}, got {value!r}") from None
 
 
 def cleared(carry: PyTree, first: jax.Array, memory: PyTree) -> Any:
