@@ -28,5 +28,12 @@ def gru(
       reset_memory: forget at the first step of every episode.
       free_log_std: of continuous actions: one learned spread, whatever is observed.
     """
-    settings = {"reset_memory": reset_memory, "free_log_std": free_log_std}
-    return memory(env, heads, core="gru", hidden=hidden, layers=0, **settings)
+    return memory(
+        env,
+        heads,
+        core="gru",
+        hidden=hidden,
+        layers=0,
+        reset_memory=reset_memory,
+        free_log_std=free_log_std,
+    )

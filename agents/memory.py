@@ -51,6 +51,7 @@ def memory(
     begin, read = torso(space, context_size(actions), hidden, channels)
     bare = core_of(core, hidden, hidden)
     inner = stack([block(bare, hidden=feed_forward)] * layers) if layers else bare
+    remembers = bool(jax.tree.leaves(jax.eval_shape(inner.carry)))
 
     def init(key: Key) -> Params:
         in_key, core_key, head_key = jax.random.split(key, 3)
@@ -69,18 +70,20 @@ def memory(
         return apply_heads(params["heads"], x, actions, inputs.action_mask)
 
     def apply(params: Params, carry: PyTree, inputs: AgentInput) -> tuple[Heads, PyTree]:
+        own = carry if remembers else inner.carry()
         if reset_memory:
-            carry = cleared(inner.carry(), inputs.first, carry)
-        carry, x = inner.step(params["core"], carry, seen(params, inputs))
-        return said(params, x, inputs), carry
+            own = cleared(inner.carry(), inputs.first, own)
+        own, x = inner.step(params["core"], own, seen(params, inputs))
+        return said(params, x, inputs), own if remembers else carry
 
     def unroll(params: Params, carry: PyTree, inputs: AgentInput) -> tuple[Heads, PyTree]:
         x = jax.vmap(seen, in_axes=(None, 0))(params, inputs)
         first = inputs.first if reset_memory else None
-        carry, x = inner.unroll(params["core"], carry, x, first)
-        return jax.vmap(said, in_axes=(None, 0, 0))(params, x, inputs), carry
+        own, x = inner.unroll(params["core"], carry if remembers else inner.carry(), x, first)
+        heads = jax.vmap(said, in_axes=(None, 0, 0))(params, x, inputs)
+        return heads, own if remembers else carry
 
-    return Agent(init, inner.carry, apply, unroll, _largest)
+    return Agent(init, inner.carry if remembers else tuple, apply, unroll, _largest)
 
 
 def _largest(carry: Any) -> Metrics:

@@ -247,7 +247,7 @@ def test_memory_agents_learn_from_whole_streams(parts):
     new, _, _ = jax.jit(rule.update)(
         ppo.hypers(), learner.params, learner.rule_state, rollout, jax.random.key(2)
     )
-    assert not np.allclose(new["gru"]["rec"]["w"], learner.params["gru"]["rec"]["w"])
+    assert not np.allclose(new["core"]["rec"]["w"], learner.params["core"]["rec"]["w"])
 
 
 def test_an_optimizer_of_ones_own_keeps_its_rate(parts):
