@@ -1,6 +1,7 @@
 """Names of agents, cores, rules, outer loops, objectives, recipes, trainings: where they are."""
 
 AGENTS = {
+    "cellular": "metarl.agents.cellular:cellular",
     "conv": "metarl.agents.conv:conv",
     "gru": "metarl.agents.gru:gru",
     "memory": "metarl.agents.memory:memory",
