@@ -91,7 +91,7 @@ def one(cell: Cell, decay: float, base: jax.Array, w: jax.Array, x: PyTree) -> t
 def _changed(cell: Cell, decay: float, base: jax.Array, w: jax.Array, step: tuple) -> jax.Array:
     """The matrix after a step `(x, kept, whether a reset follows)`."""
     x, kept, over = step
-    k, s = cell.change(x, kept)
+    k, s = apart(cell.change(x, kept))
     w = w + k[:, :, None] * s[:, None]
     w = w + decay * (base - w) if decay else w
     return w if over is None else jnp.where(over, base, w)
