@@ -25,6 +25,7 @@ CORES = {  # functions of two widths; see metarl.nets.core
 RULES = {  # modules with `heads(env)`, `hypers(...)` and the rule itself under its own name
     "a2c": "metarl.rules.a2c",
     "dpo": "metarl.rules.dpo",
+    "grpo": "metarl.rules.grpo",
     "lpg": "metarl.rules.lpg",
     "lpo": "metarl.rules.lpo",
     "outer_value": "metarl.rules.outer_value",
@@ -34,6 +35,7 @@ RULES = {  # modules with `heads(env)`, `hypers(...)` and the rule itself under 
     "stac": "metarl.rules.stac",
     "ta_lpg": "metarl.rules.ta_lpg",
     "ta_lpo": "metarl.rules.ta_lpo",
+    "vtrace": "metarl.rules.vtrace",
 }
 
 OUTER_LOOPS = {  # functions of `metarl.outer.Inner`, whose keywords are the settings of `--outer`

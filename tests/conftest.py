@@ -202,3 +202,52 @@ def meta_parts():
         )
 
     return build
+
+
+@pytest.fixture(scope="session")
+def reveal():
+    """`Reveal`, a task that an agent can know at the second attempt and not at the first.
+
+    One of four actions is right, `params.secret`. Choosing it ends the episode with reward 1; after
+    any other the secret is shown for one turn, in which nothing can be won, and the episode ends.
+    The split "train" has the secrets 0 to 2, "heldout" has 3.
+    """
+    from dataclasses import dataclass
+
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+    from flax import struct
+    from gymnasium.spaces import Box, Discrete
+
+    from metarl.types import TimeStep
+
+    class Params(struct.PyTreeNode):
+        secret: jax.Array
+        max_steps: jax.Array
+
+    @dataclass(frozen=True)
+    class Reveal:
+        num_actions: int = 4
+        action_space = Discrete(4)
+        observation_space = Box(0, 1, (5,), np.float32)
+
+        def default_params(self):
+            return Params(jnp.int32(2), jnp.int32(2))
+
+        def sample_params(self, key, split=None):
+            low, high = {None: (0, 4), "train": (0, 3), "heldout": (3, 4)}[split]
+            return Params(jax.random.randint(key, (), low, high), jnp.int32(2))
+
+        def reset(self, key, params):
+            no = jnp.bool_(False)
+            return jnp.int32(0), TimeStep(jnp.zeros(5), jnp.float32(0), no, no)
+
+        def step(self, key, turn, action, params):
+            right = (turn == 0) & (action == params.secret)
+            shown = jax.nn.one_hot(params.secret, 4) * ~right
+            obs = jnp.concatenate([jnp.ones(1), shown])
+            over = right | (turn == 1)
+            return turn + 1, TimeStep(obs, right.astype(jnp.float32), over, jnp.bool_(False))
+
+    return Reveal

@@ -17,7 +17,7 @@ LAYERS = [  # a module imports from its own folder and from the layers above it
     {"nets"},
     {"rollout", "sequences"},
     {"envs", "agents", "wrappers"},
-    {"players", "together"},
+    {"players", "together", "grouped"},
     {"rules"},
     {"inner"},
     {"meta", "curriculum"},

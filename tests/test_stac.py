@@ -16,6 +16,7 @@ from metarl.meta.objectives import stac_outer
 from metarl.ops.returns import gae, vtrace
 from metarl.rollout import replay, vectorize
 from metarl.rules import a2c, stac
+from metarl.rules import vtrace as vtrace_rule
 
 N, T = 3, 5
 NO = jnp.zeros(2, bool)
@@ -147,7 +148,7 @@ def outer_reference(agent, params, rollout, constants):
 
 def outer_constants(agent, params, rollout):
     def one(rollout):
-        belief = stac.believed(agent, params, rollout)
+        belief = vtrace_rule.believed(agent, params, rollout)
         flags = (rollout.terminated, rollout.truncated)
         values = (belief.value, belief.next_value, belief.log_ratio)
         data: Any = (rollout.reward, *flags, *values)

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from metarl.ops.distributions import policy
 from metarl.ops.returns import gae
 from metarl.rollout import replay
-from metarl.rules.common import actor_critic_heads, adam, check_heads, from_loss
+from metarl.rules.common import actor_critic_heads, adam, check_heads, discounts, from_loss
 from metarl.types import Agent, Metrics, Params, Rollout, UpdateRule
 
 heads = actor_critic_heads
@@ -29,6 +29,7 @@ class Hypers(struct.PyTreeNode):
     value_cost: jax.Array
     learning_rate: jax.Array  # factor on the optimizer's steps
     weight: jax.Array  # [], [T] or [N, T], factor on the losses of each step
+    attempt_discount: jax.Array  # instead of discount between two attempts of a trial
 
 
 def hypers(
@@ -38,12 +39,15 @@ def hypers(
     value_cost: float = 0.5,
     learning_rate: float = 1e-3,
     weight: ArrayLike = 1.0,
+    attempt_discount: float = 1.0,
 ) -> Hypers:
     """Eta from plain numbers; each may be an array to be mapped over.
 
     `weight` may also be one number for each step of a rollout, [T], or of a batch of them, [N, T].
+    `attempt_discount` does nothing outside of trials (`metarl.rules.common.discounts`).
     """
-    values = (discount, lambda_, entropy_cost, value_cost, learning_rate, weight)
+    costs = (entropy_cost, value_cost)
+    values = (discount, lambda_, *costs, learning_rate, weight, attempt_discount)
     return Hypers(*(jnp.asarray(v, jnp.float32) for v in values))
 
 
@@ -83,7 +87,7 @@ def a2c(
 
 def weight_axes(eta: Hypers) -> Hypers | None:
     """Which axis of eta runs over streams: the first of weights [N, T], and no other."""
-    nowhere = Hypers(None, None, None, None, None, None)  # type: ignore[arg-type]
+    nowhere = Hypers(*[None] * len(vars(eta)))  # type: ignore[arg-type]
     return nowhere.replace(weight=0) if jnp.ndim(eta.weight) == 2 else None
 
 
@@ -106,7 +110,7 @@ def a2c_loss(
         rollout.truncated,
         jax.lax.stop_gradient(value),  # a baseline must not chase the return it explains
         jax.lax.stop_gradient(after["value"][..., 0]),  # semi-gradient: targets are constants
-        discount=eta.discount,
+        discount=discounts(eta, rollout),
         lambda_=eta.lambda_,
     )
     target = adv + jax.lax.stop_gradient(value)  # the same constant as above

@@ -1,6 +1,7 @@
 """What rules share: from a loss to an update, and the default optimizer."""
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import optax
 from metarl.ops.distributions import policy_heads
 from metarl.ops.unroll import grad_by_forward_over_reverse
 from metarl.types import Environment, Eta, Key, Metrics, Params, PyTree, Rollout, UpdateRule
+from metarl.wrappers.attempts import attempt_ended
 
 
 def adam(max_norm: float = 0.5) -> optax.GradientTransformation:
@@ -100,6 +102,22 @@ def from_batch_loss(
         return params, state, metrics
 
     return UpdateRule(heads, init_eta, optimizer.init, update)
+
+
+def discounts(numbers: Any, rollout: Rollout) -> Any:
+    """What a rule's returns multiply the future by after each step: its `discount`, or [T] numbers.
+
+    In trials `attempt_discount` takes its place where one attempt gives way to the next, if the
+    rule has such a number. With a critic, this is the chained form of `metarl.ops.trial_returns`.
+
+    Args:
+      numbers: the rule's, with `discount`.
+      rollout: one stream [T].
+    """
+    ended = attempt_ended(rollout) if hasattr(numbers, "attempt_discount") else None
+    if ended is None:
+        return numbers.discount
+    return jnp.where(ended, numbers.attempt_discount, numbers.discount)
 
 
 def check_heads(heads: Mapping[str, jax.Array], needed: Mapping[str, int], rule: str) -> None:

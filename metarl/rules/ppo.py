@@ -8,7 +8,7 @@ import optax
 from flax import struct
 
 from metarl.rules.common import actor_critic_heads, adam
-from metarl.rules.proximal import Batch, proximal, proximal_loss
+from metarl.rules.proximal import Batch, clipped, proximal, proximal_loss
 from metarl.types import Agent, Metrics, Params, UpdateRule
 
 heads = actor_critic_heads
@@ -23,6 +23,7 @@ class Hypers(struct.PyTreeNode):
     entropy_cost: jax.Array
     value_cost: jax.Array
     learning_rate: jax.Array  # factor on the optimizer's steps
+    attempt_discount: jax.Array  # instead of discount between two attempts of a trial
 
 
 def hypers(
@@ -32,9 +33,14 @@ def hypers(
     entropy_cost: float = 0.01,
     value_cost: float = 0.5,
     learning_rate: float = 1e-3,
+    attempt_discount: float = 1.0,
 ) -> Hypers:
-    """Eta from plain numbers; each may be an array to be mapped over."""
-    values = (discount, lambda_, clip, entropy_cost, value_cost, learning_rate)
+    """Eta from plain numbers; each may be an array to be mapped over.
+
+    `attempt_discount` does nothing outside of trials (`metarl.rules.common.discounts`).
+    """
+    costs = (entropy_cost, value_cost)
+    values = (discount, lambda_, clip, *costs, learning_rate, attempt_discount)
     return Hypers(*(jnp.asarray(v, jnp.float32) for v in values))
 
 
@@ -74,11 +80,4 @@ def ppo_loss(agent: Agent, eta: Hypers, params: Params, batch: Batch) -> tuple[j
 
     Advantages are standardised over the minibatch.
     """
-
-    def clipped(log_ratio: jax.Array, adv: jax.Array) -> tuple[jax.Array, Metrics]:
-        ratio = jnp.exp(log_ratio)
-        held = jnp.clip(ratio, 1 - eta.clip, 1 + eta.clip)
-        share = jnp.mean(jnp.abs(ratio - 1) > eta.clip)
-        return jnp.minimum(ratio * adv, held * adv), {"clipped": share}
-
-    return proximal_loss(agent, eta, params, batch, clipped)
+    return proximal_loss(agent, eta, params, batch, clipped(eta.clip))

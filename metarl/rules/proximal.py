@@ -1,7 +1,6 @@
 """What PPO and its relatives share: a surrogate, and passes over a rollout in minibatches."""
 
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, Protocol
 
 import jax
@@ -13,7 +12,7 @@ from metarl.ops import keys
 from metarl.ops.distributions import policy
 from metarl.ops.returns import gae
 from metarl.rollout import next_values, replay
-from metarl.rules.common import check_heads, descend
+from metarl.rules.common import check_heads, descend, discounts
 from metarl.types import Agent, Eta, Key, Metrics, Params, PyTree, Rollout, UpdateRule
 
 # `(log_ratio, adv) -> (what is maximised, metrics)` of rows [R] or [R, T]; the ratio is that of the
@@ -22,7 +21,7 @@ Surrogate = Callable[[jax.Array, jax.Array], tuple[jax.Array, Metrics]]
 
 
 class Numbers(Protocol):
-    """What the functions here read of a rule's numbers."""
+    """What the functions here read of a rule's numbers; `attempt_discount` too if they have it."""
 
     discount: Any
     lambda_: Any
@@ -50,9 +49,12 @@ def prepare(agent: Agent, numbers: Numbers, params: Params, rollout: Rollout) ->
     params, heads = jax.lax.stop_gradient((params, rollout.heads))
     value = heads["value"][..., 0]  # [N, T]
     after = next_values(agent, params, rollout, value)
-    adv = jax.vmap(partial(gae, discount=numbers.discount, lambda_=numbers.lambda_))(
-        rollout.reward, rollout.terminated, rollout.truncated, value, after
-    )
+
+    def advantages(rollout: Rollout, value: jax.Array, after: jax.Array) -> jax.Array:
+        given = (rollout.reward, rollout.terminated, rollout.truncated, value, after)
+        return gae(*given, discount=discounts(numbers, rollout), lambda_=numbers.lambda_)
+
+    adv = jax.vmap(advantages)(rollout, value, after)
     batch = Batch(rollout, policy(heads).log_prob(rollout.action), adv, adv + value)
     if jax.tree.leaves(rollout.carry):
         return batch
@@ -89,11 +91,11 @@ def proximal_loss(
 
 
 def passes(
-    loss: Callable[[Params, Batch], tuple[jax.Array, Metrics]],
+    loss: Callable[[Params, Any], tuple[jax.Array, Metrics]],
     optimizer: optax.GradientTransformation,
     learning_rate: jax.Array,
     start: tuple[Params, PyTree],
-    batch: Batch,
+    batch: Any,
     key: Key,
     *,
     epochs: int,
@@ -106,7 +108,7 @@ def passes(
       optimizer: whose state is the second of `start`.
       learning_rate: factor on its steps.
       start: params and optimizer state.
-      batch: the rows.
+      batch: the rows, a `Batch` or whatever else has `adv` [R, ...].
       key: consumed.
       epochs: passes.
       minibatches: parts of each pass.
@@ -177,5 +179,17 @@ def less(drift: Callable[[jax.Array, jax.Array], jax.Array]) -> Surrogate:
     def gain(log_ratio: jax.Array, adv: jax.Array) -> tuple[jax.Array, Metrics]:
         penalty = drift(log_ratio, adv)
         return jnp.exp(log_ratio) * adv - penalty, {"drift": jnp.mean(penalty)}
+
+    return gain
+
+
+def clipped(clip: jax.Array) -> Surrogate:
+    """The smaller of ratio times advantage and the same with the ratio held within 1 +- clip."""
+
+    def gain(log_ratio: jax.Array, adv: jax.Array) -> tuple[jax.Array, Metrics]:
+        ratio = jnp.exp(log_ratio)
+        held = jnp.clip(ratio, 1 - clip, 1 + clip)
+        share = jnp.mean(jnp.abs(ratio - 1) > clip)
+        return jnp.minimum(ratio * adv, held * adv), {"clipped": share}
 
     return gain

@@ -23,6 +23,7 @@ from typing import Any
 from metarl.registry import did_you_mean
 from metarl.types import Environment, Key, PyTree
 from metarl.wrappers.actions import permute_actions
+from metarl.wrappers.attempts import attempt_ended, forgetful
 from metarl.wrappers.base import Wrapper
 from metarl.wrappers.observations import NormaliseObs, frame_stack, normalise_obs, obs_statistics
 from metarl.wrappers.steps import episode_statistics, scale_reward, sticky_actions, time_limit
@@ -32,7 +33,9 @@ __all__ = [
     "ORDER",
     "NormaliseObs",
     "Wrapper",
+    "attempt_ended",
     "episode_statistics",
+    "forgetful",
     "frame_stack",
     "normalise_obs",
     "obs_statistics",
