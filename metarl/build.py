@@ -13,8 +13,9 @@ import numpy as np
 
 from metarl import registry
 from metarl.config import Config, Part, Value
+from metarl.grouped import grouped
 from metarl.host.env import HostEnv
-from metarl.rollout import Reset, VectorEnv, fresh, pool, vectorize
+from metarl.rollout import VectorEnv, fresh, pool, vectorize
 from metarl.rules import weights
 from metarl.types import Agent, Environment, Eta, PyTree, UpdateRule
 from metarl.wrappers import ORDER, params_for, wrap
@@ -49,22 +50,23 @@ def build(config: Config) -> Parts:
     env, env_params, env_part = make_env(config.env)
     rule_builder, heads, rule_part = _rule(config.rule, env)
     agent, agent_part = _agent(config.agent, env, heads)
-    reset, reset_part = _reset(config.reset)
-    if isinstance(env, HostEnv) and reset != fresh:
-        raise ValueError(f"{config.env.name} starts its own episodes: --reset pool is not for it")
+    if isinstance(env, HostEnv) and config.reset.name != "fresh":
+        raise ValueError(
+            f"{config.env.name} starts its own episodes: --reset {config.reset.name} is not for it"
+        )
+    venv, reset_part = _venv(env, config.num_envs, config.reset)
     resolved = dataclasses.replace(
         config, env=env_part, rule=rule_part, agent=agent_part, reset=reset_part
     )
-    rule = rule_builder(agent, heads)
-    return Parts(resolved, env, env_params, agent, rule, vectorize(env, config.num_envs, reset))
+    return Parts(resolved, env, env_params, agent, rule_builder(agent, heads), venv)
 
 
 def make_env(part: Part) -> tuple[Environment, PyTree, Part]:
     """An environment with its dynamic parameters.
 
     Settings may name fields of either, options that `default_params` takes, and wrappers
-    (`metarl.wrappers`), whose own order counts, not that of the settings. Those of
-    `gym/<id>` are Gymnasium's own.
+    (`metarl.wrappers`), whose own order counts, not that of the settings; `trial.split` is the
+    argument `split` of the wrapper `trial`. Those of `gym/<id>` are Gymnasium's own.
 
     Raises:
       ValueError: no such id or setting, or a bad value.
@@ -85,7 +87,7 @@ def make_env(part: Part) -> tuple[Environment, PyTree, Part]:
     known = [f.name for f in dataclasses.fields(params)] if dataclasses.is_dataclass(params) else []
     own = list(dict.fromkeys([*fields, *options, *known]))
     for name, value in part.fields.items():
-        if name not in own and name not in ORDER:
+        if name not in own and name.partition(".")[0] not in ORDER:
             hint = registry.did_you_mean(name, [*own, *ORDER])
             raise ValueError(f"{part.name} has no {name!r}{hint} it has {own}, and {[*ORDER]}")
         if name in known and name not in fields and name not in options:
@@ -99,10 +101,24 @@ def make_env(part: Part) -> tuple[Environment, PyTree, Part]:
 def _wrapped(env: Any, params: PyTree, wrappers: dict[str, Value]) -> tuple[Any, PyTree]:
     """The environment in its wrappers; statistics are measured with a key of their own."""
     try:
-        env = wrap(env, **wrappers)
+        env = wrap(env, **_gathered(wrappers))
     except TypeError as error:
         raise ValueError(f"no wrapper takes {wrappers}: {error}") from error
     return env, params_for(env, params, jax.random.key(_STATISTICS))
+
+
+def _gathered(wrappers: dict[str, Value]) -> dict[str, Any]:
+    """`trial=2 trial.split=train` as {"trial": {"episodes": 2, "split": "train"}}."""
+    gathered: dict[str, Any] = {k: v for k, v in wrappers.items() if "." not in k}
+    for name, value in wrappers.items():
+        wrapper, dot, argument = name.partition(".")
+        if dot:
+            given = gathered.get(wrapper, True)
+            if not isinstance(given, dict):
+                main = [*inspect.signature(ORDER[wrapper]).parameters][1]
+                given = {} if given is True else {main: given}
+            gathered[wrapper] = {**given, argument: value}
+    return gathered
 
 
 def settings(builder: Callable[..., Any], *, apart: tuple[str, ...] = ()) -> dict[str, Value]:
@@ -228,12 +244,18 @@ def _agent(part: Part, env: Environment, heads: Any) -> tuple[Agent, Part]:
         raise ValueError(f"agent {name}: {error}") from error
 
 
-def _reset(part: Part) -> tuple[Reset, Part]:
-    if part.name == "fresh":
-        settle("reset fresh", part.fields, {})
-        return fresh, part
-    chosen: dict[str, Any] = settle("reset pool", part.fields, {"size": 1024, "refresh": 8})
-    return pool(**chosen), Part("pool", chosen)
+def _venv(env: Environment, num_envs: int, reset: Part) -> tuple[VectorEnv, Part]:
+    """Environments stepped together, and how they start with all settings."""
+    starts: dict[str, dict[str, Value]] = {
+        "fresh": {},
+        "pool": {"size": 1024, "refresh": 8},
+        "grouped": {"size": 8},
+    }
+    chosen: dict[str, Any] = settle(f"reset {reset.name}", reset.fields, starts[reset.name])
+    part = Part(reset.name, chosen)
+    if reset.name == "grouped":
+        return grouped(env, num_envs, **chosen), part
+    return vectorize(env, num_envs, pool(**chosen) if reset.name == "pool" else fresh), part
 
 
 def _coerce(what: str, value: Value, default: Value) -> Value:

@@ -149,6 +149,8 @@ class Evaluate:
     """Where an episode without an end is cut off."""
     greedy: bool = False
     """Take the likeliest action instead of sampling."""
+    split: str | None = None
+    """Of trials that draw their tasks: `heldout` or `train`; by default as in training."""
 
     def __call__(self) -> None:
         """Runs the command."""
@@ -156,8 +158,7 @@ class Evaluate:
 
         with Console() as report:
             folder, parts, learner = load(self.run, report)
-            options = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-            del options["run"]
+            options = {name: value for name, value in vars(self).items() if name != "run"}
             report.line(sentence(score(folder, parts, learner, **options)))
             report.line(f"details: {folder.evaluation}")
 
@@ -217,9 +218,8 @@ class Render:
 
         folder, parts, learner = load(self.run, Console())
         index = agent_index(parts.config, self.agent_seed)
-        options: dict[str, Any] = {
-            name: getattr(self, name) for name in ("seed", "episodes", "steps", "fps", "side")
-        }
+        names = ("seed", "episodes", "steps", "fps", "side")
+        options = {name: getattr(self, name) for name in names}
         print(film(parts, learner, self.out or folder.gif, index=index, **options))
 
 

@@ -116,7 +116,8 @@ class Config(Stored):
     agent: Part = Part("auto")
     """Agent, then its settings. `auto` is conv for images of cells, and mlp for the rest."""
     reset: Part = Part("fresh")
-    """`fresh` starts, or `pool size=1024 refresh=8`: stored starts, some renewed each step."""
+    """`fresh` starts; `pool size=1024 refresh=8`: stored starts, some renewed each step; `grouped
+    size=8`: of trials, so many environments in a row play the same ones (`--rule grpo`)."""
     num_envs: int = 128
     """Environments stepped together by each seed."""
     length: int = 32
@@ -142,8 +143,8 @@ class Config(Stored):
                 f"--steps {self.steps} is less than one update, which takes {self._product()} "
                 f"= {self.steps_per_update}"
             )
-        if self.reset.name not in ("fresh", "pool"):
-            raise ValueError(f"--reset is fresh or pool, got {self.reset.name!r}")
+        if self.reset.name not in ("fresh", "pool", "grouped"):
+            raise ValueError(f"--reset is fresh, pool or grouped, got {self.reset.name!r}")
 
     @property
     def steps_per_rollout(self) -> int:

@@ -4,6 +4,7 @@ Counting all episodes within so many steps would favour the short ones.
 """
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -16,12 +17,15 @@ from metarl.types import Agent, Environment, Key, Params, PyTree
 
 
 class Scores(struct.PyTreeNode):
-    """Outcomes of `E` episodes."""
+    """Outcomes of `E` episodes, which are trials of up to `n` attempts each in `trial`."""
 
     ret: jax.Array  # [E] float32, undiscounted returns
     length: jax.Array  # [E] int32
     terminated: jax.Array  # [E] bool, the task ended
     finished: jax.Array  # [E] bool, false where `max_steps` cut the episode off
+    attempts: jax.Array | None = None  # [E] int32, attempts that ended; None outside of trials
+    attempt_return: jax.Array | None = None  # [E, n] float32, 0 of those not played
+    attempt_success: jax.Array | None = None  # [E, n] bool
 
 
 @partial(jax.jit, static_argnames=("agent", "env", "episodes", "max_steps", "greedy"))
@@ -52,6 +56,8 @@ def evaluate(
     carry = jax.tree.map(lambda x: jnp.broadcast_to(x, (episodes, *x.shape)), agent.carry())
     zero = jnp.zeros(episodes, bool)
     scores = Scores(jnp.zeros(episodes), jnp.zeros(episodes, jnp.int32), zero, zero)
+    told = jax.eval_shape(env.reset, key, env_params)[1].info
+    scores = scores.replace(**_blank_attempts(told, episodes))
 
     def unfinished(loop: tuple) -> jax.Array:
         return (loop[0] < max_steps) & ~jnp.all(loop[-1].finished)
@@ -66,16 +72,39 @@ def evaluate(
         state, ts = venv.step(step_key, state, action, env_params)
         inputs = state.inputs.replace(first=jnp.zeros(episodes, bool))  # nothing starts anew
         live = ~scores.finished
-        scores = Scores(
-            scores.ret + jnp.where(live, ts.reward, 0),
-            scores.length + live,
-            scores.terminated | (live & ts.terminated),
-            scores.finished | ts.last,
+        scores = scores.replace(
+            ret=scores.ret + jnp.where(live, ts.reward, 0),
+            length=scores.length + live,
+            terminated=scores.terminated | (live & ts.terminated),
+            finished=scores.finished | ts.last,
+            **_attempts(scores, ts.info, live),
         )
         return time + 1, state.replace(inputs=inputs), carry, scores
 
     loop = (jnp.int32(0), venv.init(start_key, env_params), carry, scores)
     return jax.lax.while_loop(unfinished, step, loop)[-1]
+
+
+def _blank_attempts(info: dict[str, Any], episodes: int) -> dict[str, jax.Array]:
+    """What is known of attempts before any, if the environment tells of them."""
+    if "attempt_return" not in info:
+        return {}
+    blank = lambda x: jnp.zeros((episodes, *x.shape), x.dtype)  # noqa: E731
+    told = {"attempt_return": info["attempt_return"], "attempt_success": info["attempt_success"]}
+    return {"attempts": jnp.zeros(episodes, jnp.int32), **jax.tree.map(blank, told)}
+
+
+def _attempts(scores: Scores, info: dict[str, jax.Array], live: jax.Array) -> dict[str, jax.Array]:
+    """The same after one more step of the episodes that are `live` [E]."""
+    if scores.attempts is None:
+        return {}
+    ended = info["episode_terminated"] | info["episode_truncated"]
+    latest = lambda name: jnp.where(live[:, None], info[name], getattr(scores, name))  # noqa: E731
+    return {
+        "attempts": scores.attempts + (live & ended),
+        "attempt_return": latest("attempt_return"),
+        "attempt_success": latest("attempt_success"),
+    }
 
 
 def record(

@@ -1,5 +1,6 @@
 """What a run has come to: scores against the random policy, the learning curve, an episode."""
 
+import dataclasses
 import json
 import pathlib
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 
 from metarl.agents.uniform import uniform
+from metarl.attempts import attempt_summary, mean_of
 from metarl.build import Parts
 from metarl.config import Config, MetaConfig
 from metarl.evaluate import Scores, record
@@ -20,7 +22,6 @@ from metarl.io.logging import read_metrics
 from metarl.io.panels import draw
 from metarl.io.runs import RunFolder, find_run
 from metarl.io.video import write_gif
-from metarl.ops.statistics import mean_interval
 from metarl.outer import MetaParts, parts_of
 from metarl.recipes.common import Line, Panel
 from metarl.run import Reporter, read_config
@@ -28,6 +29,7 @@ from metarl.training import TrainingParts
 from metarl.training_outcome import conclude
 from metarl.training_programme import TrainingRun
 from metarl.types import Key, Learner, PyTree
+from metarl.wrappers.trial import Trial
 
 AgentParts = Parts | MetaParts
 
@@ -74,6 +76,7 @@ def score(
     seed: int = 0,
     max_steps: int = 10_000,
     greedy: bool = False,
+    split: str | None = None,
 ) -> dict[str, Any]:
     """Plays the agents of all seeds and the random policy, and saves the comparison as JSON.
 
@@ -85,9 +88,14 @@ def score(
       seed: of the evaluation; its randomness is never training's.
       max_steps: where an episode is cut off.
       greedy: take the likeliest action instead of sampling.
+      split: of the tasks that trials draw, in place of the run's own.
+
+    Raises:
+      ValueError: sizes that are not positive, or a split where no trials draw tasks.
     """
     if episodes < 1 or max_steps < 1:
         raise ValueError(f"--episodes and --max-steps must be at least 1: {episodes}, {max_steps}")
+    parts = parts if split is None else _on_split(parts, split)
     sizes = {"episodes": episodes, "max_steps": max_steps}
     agent_key, random_key = jax.random.split(_key(seed, _EVALUATION))
     keys = jax.random.split(agent_key, len(parts.config.seeds))
@@ -101,6 +109,7 @@ def score(
         "episodes": episodes,
         "evaluation_seed": seed,
         "greedy": greedy,
+        **({} if split is None else {"split": split}),
         "trained": _summary(scores, parts.config.seeds),
         "random": _summary(random, (0,)),
     }
@@ -112,10 +121,11 @@ def sentence(result: dict[str, Any]) -> str:
     """An evaluation in one line."""
     trained, random = result["trained"], result["random"]
     over = f"{len(trained['returns'])} seeds" if len(trained["returns"]) > 1 else "episodes"
-    return (
+    said = (
         f"mean return {_figures(trained)} (95 % interval over {over}); "
         f"random policy {_figures(random)}; {result['episodes']} episodes each"
     )
+    return said + "".join(f"; {name} {value}" for name, value in _passes(trained, random))
 
 
 def draw_curve(folder: RunFolder, config: Config, level: float | None) -> pathlib.Path:
@@ -211,16 +221,34 @@ def _finish_agents(
 def _summary(scores: Scores, seeds: Sequence[int]) -> dict[str, Any]:
     """Means and intervals: over seeds where there are several, else over episodes."""
     returns = np.atleast_2d(scores.ret)  # [S, E]
-    samples = returns.mean(axis=1) if len(returns) > 1 else returns[0]
-    mean, low, high = mean_interval(samples)
     return {
-        "mean": mean,
-        "interval": None if np.isnan(low) else [low, high],
+        **mean_of(returns),
         "returns": {str(s): float(r.mean()) for s, r in zip(seeds, returns, strict=True)},
         "length": float(np.mean(scores.length)),
         "terminated": float(np.mean(scores.terminated)),
         "cut_off": float(1 - np.mean(scores.finished)),
+        **({} if scores.attempts is None else attempt_summary(scores)),
     }
+
+
+def _passes(trained: dict[str, Any], random: dict[str, Any]) -> list[tuple[str, str]]:
+    """pass@1 to pass@n in words, beside those of the random policy."""
+    both = zip(trained.get("pass_at", ()), random.get("pass_at", ()), strict=True)
+    return [
+        (f"pass@{n}", f"{_figures(ours)} (random {theirs['mean']:.3g})")
+        for n, (ours, theirs) in enumerate(both, 1)
+    ]
+
+
+def _on_split(parts: AgentParts, split: str) -> AgentParts:
+    env: Any = parts.env
+    if not (isinstance(env, Trial) and env.sample_task):
+        raise ValueError(
+            f"{parts.config.env} draws no tasks of a split; train it with trial.sample_task=true"
+        )
+    if split not in ("train", "heldout"):
+        raise ValueError(f"the split is train or heldout, got {split!r}")
+    return parts._replace(env=dataclasses.replace(env, split=split))
 
 
 def _figures(summary: dict[str, Any]) -> str:

@@ -22,6 +22,7 @@ LAYERS = [  # a module imports from its own folder and from the layers above it
     {"inner"},
     {"meta", "curriculum"},
     {"train", "evaluate"},
+    {"attempts"},
     {"recipes", "trainings"},
     {"testing", "host", "text"},
     {"io", "config", "console"},

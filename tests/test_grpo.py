@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -182,7 +183,8 @@ def test_advantages_equal_plain_loops(parts):
     batch, told = jax.jit(grpo.compared)(eta, rollout)
     counts = np.asarray(jax.vmap(whole)(rollout.inputs.first, rollout.last))
     of = partial(trial_returns, discount=0.9, attempt_discount=0.7)
-    ret = np.asarray(jax.vmap(of)(rollout.reward, attempt_ended(rollout), rollout.last))
+    ended: Any = attempt_ended(rollout)
+    ret = np.asarray(jax.vmap(of)(rollout.reward, ended, rollout.last))
     task, seen = np.asarray(rollout.inputs.obs["task"]), np.asarray(rollout.inputs.obs["obs"])
     first = np.asarray(rollout.inputs.first)
     assert 0.3 < counts.mean() < 1 and told["group_size"] > 1.5

@@ -210,7 +210,7 @@ def test_impossible_configurations_are_refused_before_anything_is_written(finish
         ({"checkpoint_seconds": float("nan")}, "--checkpoint-seconds must not be negative"),
         ({"seeds": (1, 1)}, "different"),
         ({"seeds": ()}, "one or more"),
-        ({"reset": Part("fresher")}, "fresh or pool"),
+        ({"reset": Part("fresher")}, "fresh, pool or grouped"),
     ],
 )
 def test_impossible_numbers_are_refused(changes, words):

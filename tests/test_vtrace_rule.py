@@ -67,7 +67,8 @@ def test_on_the_experience_of_another_it_is_its_definition(parts):
         ratio = np.exp(np.asarray(chosen[0] - chosen[1]))
         assert ratio.min() < 0.8 and ratio.max() > 1.2
         rho = c = np.minimum(1, ratio)
-        on = np.where(attempt_ended(rollout), 0.6, 0.9) * ~np.asarray(rollout.last)
+        ended = np.asarray(attempt_ended(rollout))
+        on = np.where(ended, 0.6, 0.9) * ~np.asarray(rollout.last)
         reward = np.asarray(rollout.reward)
         target, adv = np.zeros((N, T)), np.zeros((N, T))
         for n in range(N):
