@@ -1,6 +1,7 @@
 """Trials from the command line: trained, evaluated attempt by attempt, on held-out tasks too."""
 
 import json
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -70,10 +71,12 @@ def test_summaries_by_hand():
 
 def test_wrappers_take_their_arguments_by_name():
     part = Part.parse("GridWorld-v0 size=3 trial=2 trial.stop_on_success=false".split())
+    env: Any
     env, _, again = make_env(part)
     assert (env.episodes, env.stop_on_success) == (2, False)
     assert make_env(again)[0] == env
-    assert make_env(Part("GridWorld-v0", {"trial.split": "train"}))[0].split == "train"
+    env, *_ = make_env(Part("GridWorld-v0", {"trial.split": "train"}))
+    assert (env.split, env.episodes) == ("train", 3)
     with pytest.raises(ValueError, match="no wrapper takes"):
         make_env(Part("GridWorld-v0", {"trial.tries": 2}))
     with pytest.raises(ValueError, match="did you mean trial"):

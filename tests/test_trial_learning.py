@@ -1,0 +1,55 @@
+"""Agents that remember learn to use the first attempt; those that forget it cannot."""
+
+from functools import partial
+
+import jax
+import numpy as np
+import pytest
+
+from metarl.agents.gru import gru
+from metarl.evaluate import evaluate
+from metarl.grouped import grouped
+from metarl.registry import rule_module
+from metarl.rollout import vectorize
+from metarl.train import train
+from metarl.wrappers import forgetful, pass_at, trial
+
+N, T, UPDATES = 64, 12, 120
+
+
+def passes(env, rule_name, forget=False):
+    """pass@1 and pass@2 of two seeds, [2, 2], after training; and before."""
+    module = rule_module(rule_name)
+    heads = module.heads(env)
+    agent = gru(env, heads, hidden=16)
+    agent = forgetful(agent) if forget else agent
+    rule = getattr(module, rule_name)(agent, heads)
+    eta = module.hypers(learning_rate=1e-2)
+    venv = grouped(env, N, 8) if rule_name == "grpo" else vectorize(env, N)
+    play = partial(evaluate, agent, env, env_params=env.default_params(), episodes=1000)
+
+    @jax.jit
+    @jax.vmap
+    def run(key):
+        parts = (agent, rule, venv, key)
+        sizes = {"updates": UPDATES, "length": T}
+        learner, _ = train(*parts, env_params=env.default_params(), eta=eta, **sizes)
+        both = [play(params, key=jax.random.key(1)) for params in (agent.init(key), learner.params)]
+        return [pass_at(scores.attempt_success).mean(0) for scores in both]
+
+    return [np.asarray(x) for x in run(jax.random.split(jax.random.key(0), 2))]
+
+
+@pytest.mark.parametrize("rule", ["ppo", "a2c", "grpo", "vtrace"])
+def test_memory_agents_use_the_first_attempt(rule, reveal):
+    """No first attempt is better than chance, 1/4; the second can be certain, for it was shown."""
+    before, after = passes(trial(reveal(), 2, sample_task=True), rule)
+    assert (abs(after[:, 0] - 0.25) < 0.07).all()
+    assert (after[:, 1] > 0.95).all(), after
+    assert ((after[:, 1] - after[:, 0]) > (before[:, 1] - before[:, 0]) + 0.4).all()
+
+
+def test_without_memory_between_attempts_the_second_is_another_guess(reveal):
+    """At best another action than before, which it knows from the number of the attempt: 1/2."""
+    _, after = passes(trial(reveal(), 2, sample_task=True), "ppo", forget=True)
+    assert (after[:, 1] < 0.6).all(), after
