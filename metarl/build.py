@@ -87,8 +87,8 @@ def make_env(part: Part) -> tuple[Environment, PyTree, Part]:
     known = [f.name for f in dataclasses.fields(params)] if dataclasses.is_dataclass(params) else []
     own = list(dict.fromkeys([*fields, *options, *known]))
     for name, value in part.fields.items():
-        if name not in own and name.partition(".")[0] not in ORDER:
-            hint = registry.did_you_mean(name, [*own, *ORDER])
+        if name not in own and (wrapper := name.partition(".")[0]) not in ORDER:
+            hint = registry.did_you_mean(wrapper, [*own, *ORDER])
             raise ValueError(f"{part.name} has no {name!r}{hint} it has {own}, and {[*ORDER]}")
         if name in known and name not in fields and name not in options:
             leaf = _leaf(f"{part.name} {name}", value, getattr(params, name))
