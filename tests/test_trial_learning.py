@@ -18,7 +18,7 @@ N, T, UPDATES = 64, 12, 120
 
 
 def passes(env, rule_name, forget=False):
-    """pass@1 and pass@2 of two seeds, [2, 2], after training; and before."""
+    """pass@1 and pass@2 of two seeds, [2, 2], after training."""
     module = rule_module(rule_name)
     heads = module.heads(env)
     agent = gru(env, heads, hidden=16)
@@ -33,22 +33,24 @@ def passes(env, rule_name, forget=False):
     def run(key):
         live = partial(train, agent, rule, venv, updates=UPDATES, length=T)
         learner, _ = live(key, env_params=env.default_params(), eta=eta)
-        both = [play(params, key=jax.random.key(1)) for params in (agent.init(key), learner.params)]
-        return [pass_at(scores.attempt_success).mean(0) for scores in both]
+        return pass_at(play(learner.params, key=jax.random.key(1)).attempt_success).mean(0)
 
-    return [np.asarray(x) for x in run(jax.random.split(jax.random.key(0), 2))]
+    return np.asarray(run(jax.random.split(jax.random.key(0), 2)))
 
 
-@pytest.mark.parametrize("rule", ["ppo", "a2c", "grpo", "vtrace"])
+@pytest.mark.parametrize("rule", ["ppo", "a2c", "grpo"])
 def test_memory_agents_use_the_first_attempt(rule, reveal):
-    """No first attempt is better than chance, 1/4; the second can be certain, for it was shown."""
-    before, after = passes(trial(reveal(), 2, sample_task=True), rule)
-    assert (abs(after[:, 0] - 0.25) < 0.07).all()
-    assert (after[:, 1] > 0.9).all(), after
-    assert ((after[:, 1] - after[:, 0]) > (before[:, 1] - before[:, 0]) + 0.4).all()
+    """No first attempt is better than chance, 1/4; the second can be certain, for it was shown.
+
+    Untrained, the second attempt adds 3/16.
+    """
+    found = passes(trial(reveal(), 2, sample_task=True), rule)
+    assert (abs(found[:, 0] - 0.25) < 0.07).all()
+    assert (found[:, 1] - found[:, 0] > 3 / 16 + 0.4).all(), found
+    assert (found[:, 1] > 0.9).all(), found
 
 
 def test_without_memory_between_attempts_the_second_is_another_guess(reveal):
-    """At best another action than before, which it knows from the number of the attempt: 1/2."""
-    _, after = passes(trial(reveal(), 2, sample_task=True), "ppo", forget=True)
-    assert (after[:, 1] < 0.6).all(), after
+    """At best it is another action than before, which it knows from the number of the attempt: 1/2."""
+    found = passes(trial(reveal(), 2, sample_task=True), "ppo", forget=True)
+    assert (found[:, 1] < 0.6).all(), found

@@ -10,6 +10,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from metarl.agents.gru import gru
+from metarl.agents.memory import memory
 from metarl.agents.mlp import mlp
 from metarl.inner import act, birth
 from metarl.ops.trial_returns import trial_returns, whole
@@ -217,6 +218,23 @@ def test_a_forgetful_agent_begins_every_attempt_anew(parts):
     np.testing.assert_array_equal(logits[new], born[new])
     assert not np.isclose(logits[~new], born[~new], atol=1e-5).all(axis=1).any()
     assert not np.isclose(kept[again], born[again], atol=1e-5).all(axis=1).any()
+
+
+def test_a_forgetful_agent_unrolls_as_it_acts(parts):
+    env, of = parts
+    agent = forgetful(memory(env, a2c.heads(env), core="mingru", hidden=4))
+    stream = jax.tree.map(lambda x: x[0], of["gru"][2].inputs)
+    assert agent.unroll is not None
+
+    def step(carry, x):
+        heads, carry = agent.apply(params, carry, x)
+        return carry, heads
+
+    params = agent.init(jax.random.key(0))
+    one = jax.jit(lambda: jax.lax.scan(step, agent.carry(), stream)[1])()
+    whole_stream = jax.jit(agent.unroll)(params, agent.carry(), stream)[0]
+    for name in one:
+        np.testing.assert_allclose(whole_stream[name], one[name], rtol=1e-4, atol=1e-5)
 
 
 def test_only_trials_have_attempts_to_forget(parts):

@@ -32,12 +32,24 @@ def forgetful(agent: Agent) -> Agent:
     """
 
     def apply(params: Params, carry: PyTree, inputs: AgentInput) -> tuple[Heads, PyTree]:
-        if not shows_trials(inputs.obs):
-            raise ValueError("only in trials can memory be reset between attempts; see `trial`")
-        new = inputs.first | (inputs.obs["trial"][2] > 0)
-        blank = lambda x: jnp.where(new, jnp.zeros_like(x), x)  # noqa: E731
-        before = (blank(inputs.prev_action), blank(inputs.prev_reward))
-        inputs = inputs.replace(first=new, prev_action=before[0], prev_reward=before[1])
-        return agent.apply(params, carry, inputs)
+        return agent.apply(params, carry, _begun_anew(inputs))
 
-    return Agent(agent.init, agent.carry, apply)
+    def unroll(params: Params, carry: PyTree, inputs: AgentInput) -> tuple[Heads, PyTree]:
+        assert agent.unroll is not None
+        return agent.unroll(params, carry, _begun_anew(inputs))
+
+    return agent._replace(apply=apply, unroll=unroll if agent.unroll else None)
+
+
+def _begun_anew(inputs: AgentInput) -> AgentInput:
+    """Inputs [...] to which the beginning of an attempt looks like that of a trial."""
+    if not shows_trials(inputs.obs):
+        raise ValueError("only in trials can memory be reset between attempts; see `trial`")
+    new = inputs.first | (inputs.obs["trial"][..., 2] > 0)
+
+    def blank(x: jax.Array) -> jax.Array:
+        where = new.reshape(new.shape + (1,) * (x.ndim - new.ndim))
+        return jnp.where(where, jnp.zeros_like(x), x)
+
+    action, reward = blank(inputs.prev_action), blank(inputs.prev_reward)
+    return inputs.replace(first=new, prev_action=action, prev_reward=reward)
