@@ -38,7 +38,7 @@ def passes(env, rule_name, forget=False):
     return np.asarray(run(jax.random.split(jax.random.key(0), 2)))
 
 
-@pytest.mark.parametrize("rule", ["ppo", "a2c", "grpo"])
+@pytest.mark.parametrize("rule", ["a2c", "grpo"])
 def test_memory_agents_use_the_first_attempt(rule, reveal):
     """No first attempt is better than chance, 1/4; the second can be certain, for it was shown.
 
