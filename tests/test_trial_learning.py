@@ -52,5 +52,5 @@ def test_memory_agents_use_the_first_attempt(rule, reveal):
 
 def test_without_memory_between_attempts_the_second_is_another_guess(reveal):
     """At best it is another one, which the number of the attempt tells to take: 1/2 passes."""
-    found = passes(trial(reveal(), 2, sample_task=True), "ppo", forget=True)
+    found = passes(trial(reveal(), 2, sample_task=True), "a2c", forget=True)
     assert (found[:, 1] < 0.6).all(), found
