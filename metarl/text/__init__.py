@@ -14,6 +14,7 @@ from typing import Any
 from metarl.envs.minesweeper import Minesweeper
 from metarl.envs.sokoban import Sokoban
 from metarl.text.grid import GridCodec
+from metarl.text.lessons import Lesson, lessons
 from metarl.text.log import Attempt, TrialLog, Turn
 from metarl.text.memory import TrialMemory
 from metarl.text.minesweeper import MinesweeperCodec
@@ -25,6 +26,7 @@ from metarl.text.types import Prompt, TextCodec, TextPolicy
 __all__ = [
     "Attempt",
     "GridCodec",
+    "Lesson",
     "MinesweeperCodec",
     "Prompt",
     "RandomTextPolicy",
@@ -36,6 +38,7 @@ __all__ = [
     "TrialMemory",
     "Turn",
     "codec_for",
+    "lessons",
     "run_text_trials",
 ]
 
