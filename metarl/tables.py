@@ -63,6 +63,7 @@ RECIPES = {  # see metarl.recipes.common
     "outer_value": "metarl.recipes.outer_value",
     "outer_value_snake": "metarl.recipes.outer_value_snake",
     "snake_mixing": "metarl.recipes.snake_mixing",
+    "srwm_few_shot": "metarl.recipes.srwm_few_shot",
     "ta_lpg": "metarl.recipes.ta_lpg",
     "truncation_bias": "metarl.recipes.truncation_bias",
     "upgd": "metarl.recipes.upgd",
