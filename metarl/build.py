@@ -259,10 +259,13 @@ def _venv(env: Environment, num_envs: int, reset: Part) -> tuple[VectorEnv, Part
 
 
 def _coerce(what: str, value: Value, default: Value) -> Value:
-    """`value` as the kind of `default`: an integer may stand for a float, a number for a tuple."""
+    """`value` as the kind of `default`.
+
+    An integer may stand for a float, a number for a tuple of one, `a,b` for a tuple of words.
+    """
     kind = type(default)
     if isinstance(default, tuple) and not isinstance(value, tuple):
-        value = (value,)
+        value = tuple(filter(None, value.split(","))) if isinstance(value, str) else (value,)
     if isinstance(default, tuple) and default and isinstance(value, tuple):
         return tuple(_coerce(what, v, default[0]) for v in value)
     if kind is float and type(value) is int:

@@ -28,7 +28,7 @@ TINY = {  # recipe -> settings with which it takes seconds; one line a recipe
     "outer_value": "seeds=2 normalised=10 plain=0 exact=0 num_envs=4",
     "outer_value_snake": "seeds=1 steps=80 num_envs=2 length=2",
     "snake_mixing": "seeds=1 stages=8,16 replicas=3 updates=2 num_envs=2 length=2",
-    "srwm_few_shot": "cores=srwm,static later=gru seeds=1 steps=2 later_steps=2 shots=1"
+    "srwm_few_shot": "cores=gru, later=gru seeds=1 steps=2 later_steps=2 shots=1"
     " later_shots=2 trim=1 width=4 heads=1 widening=1 batch=2 tests=8 rows=1",
     "ta_lpg": "levels=3 horizons=2,4 scheduled=4 workers=2 length=2 chunks=2",
     "truncation_bias": "seeds=1 updates=10 windows=1,5 size=3 net_updates=4 net_windows=1,2 width=4"

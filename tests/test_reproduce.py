@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 
 from metarl import reproduce as driver
+from metarl.build import settle
 from metarl.config import Part
 from metarl.io import checkpoint
 from metarl.reproduce import reproduce
@@ -126,6 +127,14 @@ def test_the_result_is_complete_and_can_be_read(whole):
     assert set(result["seconds"]) == {"a/1", "b"} and set(result["versions"]) == {"metarl", "jax"}
     with Image.open(whole / "figure.png") as image:
         assert image.size[0] > image.size[1]  # two panels side by side
+
+
+@pytest.mark.parametrize("text, value", [("a", ("a",)), ("a,b", ("a", "b")), ("a,", ("a",))])
+def test_words_with_commas_are_a_tuple_where_there_is_one(text, value):
+    given = Part.parse(["x", f"names={text}"]).fields
+    assert settle("x", given, {"names": ("c", "d")}) == {"names": value}
+    with pytest.raises(ValueError, match="should be a number, got 'a'"):
+        settle("x", given, {"names": (1.0,)})
 
 
 def test_scales_and_settings(lab):
