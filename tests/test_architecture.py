@@ -13,7 +13,7 @@ ROOT = pathlib.Path(__file__).parents[1]
 LAYERS = [  # a module imports from its own folder and from the layers above it
     {"tables"},
     {"types", "registry", "alias", "files"},
-    {"ops"},
+    {"ops", "scores", "suites"},
     {"nets"},
     {"rollout", "sequences"},
     {"envs", "agents", "wrappers"},

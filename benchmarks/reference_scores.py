@@ -1,0 +1,134 @@
+"""Measures the random policy, and gathers references, for `metarl/scores/table.json`.
+
+    python benchmarks/reference_scores.py grid grid-heldout minatar classic bsuite-probes
+
+Takes suites or ids; entries of other environments stay as they are. Random scores are means over
+whole episodes as `metarl.evaluate` counts them, over levels where a suite draws them. References
+are exact optima where they are known, thresholds that Gymnasium states, and results that this
+repository keeps with the command that made them.
+"""
+
+import argparse
+import json
+import pathlib
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import metarl
+from metarl.agents.uniform import uniform
+from metarl.envs.lpg.grid import LPGGrid
+from metarl.envs.lpg.optimal import optimal_return
+from metarl.evaluate import evaluate
+from metarl.files import write_atomically
+from metarl.ops.distributions import policy_heads
+from metarl.scores import FILE
+from metarl.suites import SUITES, Suite, suite
+from metarl.types import PyTree
+
+ROOT = pathlib.Path(__file__).parents[1]
+GAMES = ("Asterix", "Breakout", "Freeway", "SpaceInvaders")  # of the recipe groove
+OPTIMA = {  # expected returns of the best policy, in the words of the environments
+    "Bandit-v0": (18.0, "20 pulls of an arm that pays 1 with probability 0.9"),
+    "CartPole-v0": (500.0, "1 for each of 500 steps, after which the episode is cut off"),
+    "Catch-v0": (1.0, "the ball is caught"),
+    "DeepSea-v0": (0.99, "right at each step"),
+    "DelayedChain-v0": (1.0, "the better first action"),
+    "DiscountingChain-v0": (1.1, "the chain that pays at step 30"),
+    "ProbeAction-v0": (1.0, "the cue"),
+    "ProbeDelay-v0": (1.0, "the cue"),
+    "ProbeMemory-v0": (1.0, "the cue"),
+    "Umbrella-v0": (1.0, "the umbrella when it is needed"),
+}
+THRESHOLDS = {"Acrobot-v0": "Acrobot-v1", "MountainCar-v0": "MountainCar-v0"}  # Gymnasium's ids
+
+
+def levels_of(env: Any, convention: Suite, count: int) -> PyTree:
+    """Params [L, ...]: levels of both splits where each seed has its own, else the default."""
+    if convention.split is None:
+        return jax.tree.map(lambda x: jnp.asarray(x)[None], env.default_params())
+    return jax.vmap(env.sample_params)(jax.random.split(jax.random.key(0), count))
+
+
+def random_score(name: str, convention: Suite, *, levels: int, episodes: int) -> dict[str, Any]:
+    """What the random policy earns, with a 95 % interval over levels, or over episodes."""
+    env = metarl.make(name)
+    agent = uniform(env, policy_heads(env.action_space))
+    params = levels_of(env, convention, levels)
+    count = len(jax.tree.leaves(params)[0]) if jax.tree.leaves(params) else 1
+    sizes = {"episodes": episodes // count, "max_steps": convention.max_steps}
+    play = partial(evaluate, agent, env, {}, **sizes)
+    scores = jax.lax.map(
+        lambda x: play(*x).ret, (params, jax.random.split(jax.random.key(1), count))
+    )
+    samples = np.asarray(scores.mean(axis=1) if count > 1 else scores[0])
+    error = 1.96 * samples.std(ddof=1) / np.sqrt(len(samples))
+    over = (
+        f"{count} levels, {episodes // count} episodes each"
+        if count > 1
+        else f"{episodes} episodes"
+    )
+    return {
+        "ret": round(float(samples.mean()), 4),
+        "kind": "measured",
+        "how": f"uniform policy, {over}, cut off at {convention.max_steps} steps, standard error "
+        f"{error / 1.96:.2g}: python benchmarks/reference_scores.py {name}",
+    }
+
+
+def reference_score(name: str, convention: Suite, *, levels: int) -> dict[str, Any] | None:
+    """The best that is known of, or None."""
+    if name in OPTIMA:
+        ret, words = OPTIMA[name]
+        return {"ret": ret, "kind": "optimum", "how": words}
+    if name in THRESHOLDS:
+        import gymnasium
+
+        solved = gymnasium.spec(THRESHOLDS[name]).reward_threshold
+        return {"ret": solved, "kind": "threshold", "how": f"Gymnasium calls {name} solved there"}
+    env = metarl.make(name)
+    if isinstance(env, LPGGrid) and env.tabular:
+        params = levels_of(env, convention, levels)
+        best = jax.jit(lambda p: jax.lax.map(partial(optimal_return, env), p))(params)
+        words = f"dynamic programming (metarl.envs.lpg.optimal), mean over {len(best)} levels"
+        return {"ret": round(float(best.mean()), 4), "kind": "optimum", "how": words}
+    game = name.removesuffix("-v0")
+    if game in GAMES:
+        told = json.loads((ROOT / "docs/recipes/groove.json").read_text())["numbers"][game]
+        words = (
+            "tuned A2C after 640,000 steps, 3 seeds, cut off at 1000 steps: metarl reproduce groove"
+        )
+        return {"ret": round(told["A2C, tuned"]["mean"], 4), "kind": "measured", "how": words}
+    return None
+
+
+def main() -> None:
+    """Measures and writes the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("suites", nargs="+", help="names of suites, or ids")
+    parser.add_argument("--levels", type=int, default=64)
+    parser.add_argument("--episodes", type=int, default=1024)
+    args = parser.parse_args()
+    table = json.loads(FILE.read_text()) if FILE.exists() else {}
+    for named in args.suites:
+        convention = suite(named)
+        if named not in SUITES:
+            homes = (s for s in SUITES.values() if named in s.ids)
+            convention = next(homes, convention)
+        for name in convention.ids if named in SUITES else (named,):
+            entry = {
+                "random": random_score(name, convention, levels=args.levels, episodes=args.episodes)
+            }
+            reference = reference_score(name, convention, levels=args.levels)
+            table[name] = entry if reference is None else {**entry, "reference": reference}
+            known = reference["ret"] if reference else "no reference"
+            print(f"{name}: random {entry['random']['ret']}, {known}", flush=True)
+    text = json.dumps(dict(sorted(table.items())), indent=2)
+    write_atomically(FILE, (text + "\n").encode())
+
+
+if __name__ == "__main__":
+    main()
