@@ -27,16 +27,23 @@ TINY = {  # recipe -> settings with which it takes seconds; one line a recipe
     "mrp_state_gamma": "seeds=1 updates=200 batch=2",
     "outer_value": "seeds=2 normalised=10 plain=0 exact=0 num_envs=4",
     "outer_value_snake": "seeds=1 steps=80 num_envs=2 length=2",
+    "rl2_bandit": "seeds=1 steps=200 num_envs=4 chunks=1 cores=gru hidden=4 bandits=4",
     "snake_mixing": "seeds=1 stages=8,16 replicas=3 updates=2 num_envs=2 length=2",
     "srwm_few_shot": "cores=gru, later=gru seeds=1 steps=2 later_steps=2 shots=1"
     " later_shots=2 trim=1 width=4 heads=1 widening=1 batch=2 tests=8 rows=1",
+    "srwm_multitask": "steps=64 num_envs=2 length=4 chunks=1 cores=srwm/heads=2 hidden=4 episodes=1"
+    " longest=3",
     "ta_lpg": "levels=3 horizons=2,4 scheduled=4 workers=2 length=2 chunks=2",
+    "trials_hidden": "seeds=1 tasks=moves cores=gru,forgetful hidden=4 steps=100 num_envs=4"
+    " chunks=1 trials=4 moves=2",
+    "trials_minesweeper": "steps=100 num_envs=4 chunks=1 boards=4 width=4 layers=1",
+    "trials_sokoban": "steps=100 num_envs=4 chunks=1 levels=4 width=4 layers=1 length=4 moves=2",
     "truncation_bias": "seeds=1 updates=10 windows=1,5 size=3 net_updates=4 net_windows=1,2 width=4"
     " layers=1 examples=8",
     "upgd": "tune_seeds=1 seeds=1 tasks=2 samples=3 hidden=4 tasks_per_chunk=2",
 }
 NEEDS = {"maml_cheetah": "brax"}  # recipe -> what else must be installed
-SLOW = ("groove", "maml_cheetah", "outer_value_snake")  # they take long to compile
+SLOW = ("groove", "maml_cheetah", "outer_value_snake", "srwm_multitask")  # they take long to compile
 each_recipe = pytest.mark.parametrize(
     "name",
     [

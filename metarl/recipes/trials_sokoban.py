@@ -1,0 +1,135 @@
+"""Sokoban in trials of three attempts at the same level: LaMer's other puzzle."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import jax.numpy as jnp
+
+import metarl
+from metarl.agents.cellular import cellular
+from metarl.envs.levels.shipped import default_levels
+from metarl.players.sokoban import step_bound
+from metarl.recipes.common import Arm, Claim, Outcome, Results
+from metarl.recipes.trial_arms import (
+    arm,
+    attempt_panel,
+    pass_numbers,
+    pass_panel,
+    pass_told,
+    passed,
+    student,
+    tested,
+)
+from metarl.recipes.trials_minesweeper import budget
+from metarl.rollout import vectorize
+from metarl.rules import ppo
+from metarl.wrappers import trial
+
+PAPER = "LaMer (Jiang et al. 2025, https://arxiv.org/abs/2512.16848)"
+CLAIM = "agents trained across attempts solve Sokoban levels that they have never seen"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Sizes that two cores manage in an hour; `LONG` is for a GPU."""
+
+    seeds: int = 1
+    attempts: int = 3
+    moves: int = 30  # of an attempt; LaMer's agents have 7 turns of 3
+    cores: tuple[str, ...] = ("gru",)  # of every cell
+    width: int = 16
+    layers: int = 4
+    steps: int = 6_000_000
+    num_envs: int = 128
+    length: int = 60
+    chunks: int = 12
+    levels: int = 500  # held out, that each test plays
+    learning_rate: float = 2e-3
+    entropy_cost: float = 0.01
+    discount: float = 0.97
+    attempt_discount: float = 0.3
+
+
+QUICK = Settings(layers=2, steps=600_000, chunks=4, levels=250)
+LONG = Settings(
+    seeds=5,
+    cores=("gru", "none"),
+    width=32,
+    layers=6,
+    steps=500_000_000,
+    num_envs=1024,
+    chunks=100,
+    learning_rate=1e-3,
+)
+
+
+def arms(settings: Settings) -> list[Arm]:
+    """A memory in every cell of each kind."""
+    game = metarl.make("Sokoban-v0", height=6, width=6, boxes=2)
+    env = trial(game, settings.attempts)
+    train, held_out = (
+        game.default_params(split=split).replace(max_steps=jnp.int32(settings.moves))
+        for split in ("train", "heldout")
+    )
+    venv = vectorize(env, settings.num_envs)
+    most = settings.attempts * settings.moves
+    found = []
+    for core in settings.cores:
+        agent = cellular(
+            env, ppo.heads(env), core=core, width=settings.width, layers=settings.layers
+        )
+        learns = student(
+            env,
+            agent,
+            venv,
+            train,
+            discount=settings.discount,
+            attempt_discount=settings.attempt_discount,
+            learning_rate=settings.learning_rate,
+            entropy_cost=settings.entropy_cost,
+        )
+        test = tested(agent, env, held_out, episodes=settings.levels, max_steps=most)
+        found.append(arm(core, learns, budget(settings, settings.length), test))
+    return found
+
+
+def conclude(settings: Settings, results: Results) -> Outcome:
+    """pass@k on held-out levels, all of which can be solved in the moves there are."""
+    found = {core: results[core]["pass_at"] for core in settings.cores}
+    best = found[settings.cores[0]]
+    claims = [
+        Claim(
+            f"{settings.cores[0]}: solves at the first attempt",
+            "LaMer 42.4 (a language model); 90 asked of us",
+            pass_told(best, 1),
+            bool(passed(best, 1).mean() >= 90),
+        ),
+        Claim(
+            f"{settings.cores[0]}: solves within {settings.attempts} attempts",
+            "LaMer 55.9; 95 asked of us",
+            pass_told(best, settings.attempts),
+            bool(passed(best, settings.attempts).mean() >= 95),
+        ),
+    ]
+    panels = [
+        pass_panel("Sokoban 6x6, 2 boxes", budget(settings, settings.length).x, found, {}),
+        attempt_panel(
+            "held-out levels, at the end",
+            {name: [passed(v, k) for k in range(1, v.shape[-1] + 1)] for name, v in found.items()},
+        ),
+    ]
+    numbers: dict[str, Any] = {name: pass_numbers(values) for name, values in found.items()}
+    return Outcome(claims, panels, {**numbers, "solvable": _solvable(settings)}, NOTES)
+
+
+def _solvable(settings: Settings) -> float:
+    """Percent of the held-out levels that can be solved in so many moves."""
+    return 100 * step_bound(default_levels(6, 6, 2, "heldout"), settings.moves).solvable
+
+
+NOTES = (
+    "LaMer's figures are those of a language model (Qwen3-4B) from a summary of the paper, one run "
+    "each, with 21 moves in an attempt.",
+    "Nothing is hidden in this task, so later attempts are for planning again, not for what was "
+    "learned; `trials_hidden` has tasks where memory tells.",
+)
