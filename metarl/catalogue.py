@@ -26,7 +26,7 @@ class Envs:
 
 @dataclass(frozen=True)
 class Parts:
-    """List rules, learned weights, agents, outer loops, objectives, with settings and defaults."""
+    """List rules, learned weights, agents, cores, outer loops, objectives, with their settings."""
 
     def __call__(self) -> None:
         """Runs the command."""
@@ -43,8 +43,9 @@ class Parts:
             for name in weights.shipped()
             for found in [weights.load(name)]
         ]
-        rows += [("agent", n, settings(registry.agent_builder(n))) for n in sorted(registry.AGENTS)]
         for kind, table, builder in (
+            ("agent", registry.AGENTS, registry.agent_builder),
+            ("core", registry.CORES, registry.core_builder),
             ("outer", registry.OUTER_LOOPS, registry.outer_builder),
             ("objective", registry.OBJECTIVES, registry.objective_builder),
         ):

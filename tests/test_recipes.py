@@ -43,7 +43,9 @@ TINY = {  # recipe -> settings with which it takes seconds; one line a recipe
     "upgd": "tune_seeds=1 seeds=1 tasks=2 samples=3 hidden=4 tasks_per_chunk=2",
 }
 NEEDS = {"maml_cheetah": "brax"}  # recipe -> what else must be installed
-SLOW = ("groove", "maml_cheetah", "outer_value_snake", "srwm_multitask")  # they take long to compile
+SLOW = (  # they take long to compile
+    *("groove", "maml_cheetah", "outer_value_snake", "srwm_multitask"),
+)
 each_recipe = pytest.mark.parametrize(
     "name",
     [

@@ -31,7 +31,7 @@ class Settings:
     seeds: int = 3
     pulls: int = 10
     choices: int = 5
-    cores: tuple[str, ...] = ("gru", "srwm", "none")
+    cores: tuple[str, ...] = ("gru", "lstm", "none")
     hidden: int = 48
     steps: int = 4_000_000
     num_envs: int = 512
@@ -120,9 +120,9 @@ def _players(settings: Settings) -> dict[str, float]:
         "UCB1": ucb1_player(env),
     }
     play = partial(evaluate, env=env, params={}, env_params=params, key=jax.random.key(7))
+    count = {"episodes": settings.bandits, "max_steps": settings.pulls}
     sums: dict[str, Any] = {
-        name: np.asarray(play(player, episodes=settings.bandits, max_steps=settings.pulls).ret).mean()
-        for name, player in built.items()
+        name: float(np.mean(play(player, **count).ret)) for name, player in built.items()
     }
     optimum = beliefs.optimum(settings.choices, settings.pulls).value
     return {"random": settings.pulls / 2, **sums, "optimum": optimum}
