@@ -45,6 +45,7 @@ TINY = {  # recipe -> settings with which it takes seconds; one line a recipe
 NEEDS = {"maml_cheetah": "brax"}  # recipe -> what else must be installed
 SLOW = (  # they take long to compile
     *("groove", "maml_cheetah", "outer_value_snake", "srwm_multitask"),
+    *("trials_minesweeper", "trials_sokoban"),
 )
 each_recipe = pytest.mark.parametrize(
     "name",
