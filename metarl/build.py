@@ -26,6 +26,10 @@ HOSTED = "gym/"  # environments of Gymnasium's, stepped on the host
 DIGEST = "digest"  # of learned weights, beside the settings of their rule
 
 
+class CannotAct(ValueError):
+    """A rule or an agent that is not made for the actions or observations of an environment."""
+
+
 class Parts(NamedTuple):
     """Everything a run is made of; `config` names every setting, defaults included."""
 
@@ -162,11 +166,8 @@ def at_scale(part: Part, scales: Mapping[str, Any], scale: str) -> Any:
 
 def rule_settings(name: str) -> tuple[dict[str, Value], dict[str, Value]]:
     """Numbers that are a rule's eta, and what fixes its shape, each with defaults."""
-    module = registry.rule_module(name)
-    for needed in ("heads", "hypers", _own_name(module)):
-        if not hasattr(module, needed):
-            raise ValueError(f"the module {module.__name__} is no rule: it has no {needed!r}")
-    shapes = {**settings(module.heads), **settings(_own(module), apart=("optimizer", "eta"))}
+    module, rule = _found(name)
+    shapes = {**settings(module.heads), **settings(rule, apart=("optimizer", "eta"))}
     return settings(module.hypers), shapes
 
 
@@ -174,13 +175,13 @@ def _rule(part: Part, env: Environment) -> tuple[Callable[..., UpdateRule], Any,
     shipped = weights.shipped()
     if part.name.endswith(weights.SUFFIX) or part.name in shipped:
         return _weights(part, env)
-    if part.name not in registry.RULES and "." not in part.name:
+    if part.name not in registry.RULES and not {".", ":"} & {*part.name}:
         raise registry.unknown("rule", part.name, sorted([*registry.RULES, *shipped]))
-    module = registry.rule_module(part.name)
+    module, own = _found(part.name)
     numbers, shapes = rule_settings(part.name)
     chosen = settle(part.name, part.fields, {**numbers, **shapes})
     eta = module.hypers(**{name: chosen[name] for name in numbers})
-    rule = partial(_own(module), eta=eta)
+    rule = partial(own, eta=eta)
     return _fitted(part.name, env, module.heads, rule, chosen, set(shapes))
 
 
@@ -218,18 +219,19 @@ def _fitted(
     try:
         needed = heads(env, **widths)
     except TypeError as error:
-        raise ValueError(f"{name} cannot act here: {error}") from error
+        raise CannotAct(f"{name} cannot act here: {error}") from error
     options = {setting: chosen[setting] for setting in shapes - widths.keys()}
     return partial(rule, **options), needed, Part(name, chosen)
 
 
-def _own(module: Any) -> Callable[..., UpdateRule]:
-    """The rule of a module: the function under the module's own name."""
-    return getattr(module, _own_name(module))
-
-
-def _own_name(module: Any) -> str:
-    return module.__name__.rpartition(".")[2]
+def _found(name: str) -> tuple[Any, Callable[..., UpdateRule]]:
+    """A rule's module, and the rule: the function under the module's own name, or behind `:`."""
+    module = registry.rule_module(name)
+    own = name.partition(":")[2] or module.__name__.rpartition(".")[2]
+    for needed in ("heads", "hypers", own):
+        if not hasattr(module, needed):
+            raise ValueError(f"the module {module.__name__} is no rule: it has no {needed!r}")
+    return module, getattr(module, own)
 
 
 def _agent(part: Part, env: Environment, heads: Any) -> tuple[Agent, Part]:
@@ -241,7 +243,7 @@ def _agent(part: Part, env: Environment, heads: Any) -> tuple[Agent, Part]:
     try:
         return builder(env, heads, **chosen), Part(name, chosen)
     except TypeError as error:
-        raise ValueError(f"agent {name}: {error}") from error
+        raise CannotAct(f"agent {name}: {error}") from error
 
 
 def _venv(env: Environment, num_envs: int, reset: Part) -> tuple[VectorEnv, Part]:

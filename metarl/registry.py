@@ -172,12 +172,12 @@ def core_builder(name: str) -> Callable[..., Any]:
 
 
 def rule_module(name: str) -> Any:
-    """The module of the update rule called `name`, or the module of that dotted path.
+    """The module of the update rule called `name`, or that of a dotted path or `module:function`.
 
     Raises:
       ValueError: no such rule.
     """
-    return importlib.import_module(_lookup("rule", RULES, name))
+    return importlib.import_module(_lookup("rule", RULES, name).partition(":")[0])
 
 
 def outer_builder(name: str) -> Callable[..., Any]:

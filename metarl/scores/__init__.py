@@ -10,9 +10,13 @@ import functools
 import json
 import math
 import pathlib
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
+
+import numpy as np
 
 from metarl import registry
+
+Number = TypeVar("Number", float, np.ndarray)
 
 FILE = pathlib.Path(__file__).parent / "table.json"
 KINDS = (
@@ -66,7 +70,7 @@ def can_normalise(name: str) -> bool:
     return not entry(name).lacks
 
 
-def normalise(name: str, score: float) -> float:
+def normalise(name: str, score: Number) -> Number:
     """`(score - random) / (reference - random)` of an environment.
 
     Raises:

@@ -63,7 +63,7 @@ class Weights(NamedTuple):
         """
         builder = _builder(self.rule)
         chosen = {**self.fields, **settings}
-        _check(_named(self.eta), _form(builder(agent, heads, **chosen)))
+        _check(named(self.eta), _form(builder(agent, heads, **chosen)))
         return builder(agent, heads, eta=self.eta, **chosen)
 
 
@@ -114,7 +114,7 @@ def save(path: str | pathlib.Path, weights: Weights) -> None:
     if path.suffix != SUFFIX:
         raise ValueError(f"name files of weights NAME{SUFFIX}, not {path.name}")
     told = {name: getattr(weights, name) for name in ("rule", "fields", "heads", "about")}
-    leaves = {name: np.asarray(x) for name, x in _named(weights.eta).items()}
+    leaves = {name: np.asarray(x) for name, x in named(weights.eta).items()}
     file = io.BytesIO()
     entries: dict[str, Any] = {**leaves, _TOLD: np.array(json.dumps(told, sort_keys=True))}
     np.savez_compressed(file, **entries)
@@ -134,7 +134,7 @@ def _read(data: bytes) -> Weights:
     for name, x in entries.items():
         if not np.isfinite(x).all():
             raise ValueError(f"eta's {name} is not finite")
-    leaves = [jnp.asarray(entries[name]) for name in _named(form)]
+    leaves = [jnp.asarray(entries[name]) for name in named(form)]
     eta = jax.tree.unflatten(jax.tree.structure(form), leaves)
     digest = "sha256:" + hashlib.sha256(data).hexdigest()[:16]
     return Weights(rule, fields, heads, eta, told["about"], digest)
@@ -192,7 +192,7 @@ def _form(rule: UpdateRule) -> PyTree:
         return jax.eval_shape(lambda: rule.init_eta(jax.random.key(0)))
 
 
-def _named(eta: PyTree) -> dict[str, Any]:
+def named(eta: PyTree) -> dict[str, Any]:
     """Leaves by their path, in the order of the tree."""
     keystr = jax.tree_util.keystr
     leaves = jax.tree_util.tree_leaves_with_path(eta)
@@ -201,7 +201,7 @@ def _named(eta: PyTree) -> dict[str, Any]:
 
 def _check(found: dict[str, Any], form: PyTree) -> None:
     """Raises ValueError where the leaves are not those of the form."""
-    wanted = _named(form)
+    wanted = named(form)
     for kind, names in (("lacks", wanted.keys() - found), ("has", found.keys() - wanted)):
         if names:
             raise ValueError(f"eta {kind} {', '.join(sorted(names))}, unlike that of its settings")

@@ -1,0 +1,71 @@
+"""What is wrong with an update rule, in words that name the leaf."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from metarl.build import Parts
+from metarl.inner import act, birth, learn
+from metarl.rules.weights import named
+from metarl.types import Learner, PyTree
+
+
+def check_update(parts: Parts, level: PyTree) -> None:
+    """Refuses a rule whose update cannot be repeated, before anything is compiled.
+
+    Args:
+      parts: of the run.
+      level: params of the environment.
+
+    Raises:
+      ValueError: it reads a head that it did not ask for, does not return `(params, state,
+        metrics)`, or returns other leaves than it was given; the leaf is named.
+    """
+    name, rule, key = parts.config.rule.name, parts.rule, jax.random.key(0)
+
+    def once(level: PyTree) -> tuple[Learner, Any]:
+        learner = birth(parts.agent, rule, parts.venv, level, key)
+        rollout, learner = act(parts.agent, parts.venv, learner, key, length=parts.config.length)
+        try:
+            later = learn(rule, rule.init_eta(key), learner, rollout, key)[0]
+        except KeyError as error:
+            raise ValueError(
+                f"the rule {name} reads {error}, but agents only say what its heads(env) asks for: "
+                f"{dict(rule.heads)}"
+            ) from error
+        except (TypeError, ValueError) as error:
+            if "unpack" not in str(error):
+                raise
+            raise ValueError(
+                f"the update of the rule {name} should return (params, state, metrics): {error}"
+            ) from error
+        return learner, later
+
+    learner, later = jax.eval_shape(once, level)
+    for what in ("params", "rule_state"):
+        _check_same(name, what, getattr(learner, what), getattr(later, what))
+
+
+def not_finite(finite: PyTree) -> str:
+    """The path of the first leaf of a pytree of bools [S] that is false anywhere; empty if none."""
+    return next((path for path, x in named(finite).items() if not x.all()), "")
+
+
+def are_finite(tree: PyTree) -> PyTree:
+    """[] bool of each leaf, whether it is all numbers."""
+    return jax.tree.map(lambda x: jnp.all(jnp.isfinite(x)), tree)
+
+
+def _check_same(name: str, what: str, before: PyTree, after: PyTree) -> None:
+    old, new = named(before), named(after)
+    for words, paths in (("lacks", old.keys() - new), ("adds", new.keys() - old)):
+        if paths:
+            raise ValueError(f"the rule {name} {words} {what}/{sorted(paths)[0]} in its update")
+    for path, x in old.items():
+        y = new[path]
+        if (x.shape, x.dtype) != (y.shape, y.dtype):
+            raise ValueError(
+                f"the rule {name} was given {what}/{path} as {x.dtype}{list(x.shape)} and returns "
+                f"{y.dtype}{list(y.shape)}"
+            )
