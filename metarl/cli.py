@@ -23,6 +23,7 @@ from metarl.commands import (
     Train,
 )
 from metarl.config import Part, Tune, whole_number
+from metarl.rule_commands import Compare, EvaluateRule
 from metarl.text_commands import TextTrials
 
 COMMANDS: dict[str, Any] = {
@@ -30,6 +31,8 @@ COMMANDS: dict[str, Any] = {
     "meta-train": MetaTrain,
     "resume": Resume,
     "evaluate": Evaluate,
+    "evaluate-rule": EvaluateRule,
+    "compare": Compare,
     "play": Play,
     "render": Render,
     "envs": Envs,

@@ -106,7 +106,8 @@ def suite(named: str | Sequence[str]) -> Suite:
         if named in SUITES:
             return SUITES[named]
         if not _is_id(named):
-            raise registry.unknown("suite", named, list(SUITES))
+            hint = registry.did_you_mean(named, [*SUITES, *registry.registered()])
+            raise ValueError(f"no suite or environment {named!r}{hint} suites: {', '.join(SUITES)}")
         named = (named,)
     for name in named:
         if not _is_id(name):

@@ -40,7 +40,7 @@ LAYERS = [  # a module imports from its own folder and from the layers above it
     {"training_outcome", "text_run"},
     {"outcome", "reproduce"},
     {"play"},
-    {"checks", "catalogue", "text_commands"},
+    {"checks", "catalogue", "text_commands", "rule_commands"},
     {"commands"},
     {"cli"},
 ]

@@ -159,7 +159,10 @@ def test_malformed_rules_are_refused_with_the_leaf(users, rule, words):
 def test_bad_requests_are_refused_in_words():
     for call, words in (
         (lambda: evaluate_rule("a3c", ENVS), "no rule 'a3c'; did you mean a2c"),
-        (lambda: evaluate_rule("a2c", "minatr"), "no suite 'minatr'; did you mean minatar"),
+        (
+            lambda: evaluate_rule("a2c", "minatr"),
+            "no suite or environment 'minatr'; did you mean minatar",
+        ),
         (lambda: evaluate_rule("a2c", ["Bandi-v0"]), "did you mean Bandit-v0"),
         (lambda: evaluate_rule("a2c", ENVS, seeds=0), "seeds"),
         (lambda: evaluate_rule("a2c", ENVS, points=0), "points"),

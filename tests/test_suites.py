@@ -30,7 +30,7 @@ def test_ids_are_a_suite_too():
 
 
 def test_a_misspelt_suite_or_id_gets_a_hint():
-    with pytest.raises(ValueError, match="no suite 'minatr'; did you mean minatar"):
+    with pytest.raises(ValueError, match="no suite or environment 'minatr'; did you mean minatar"):
         suites.suite("minatr")
     with pytest.raises(ValueError, match="no environment 'Snak-v0'; did you mean Snake-v0"):
         suites.suite(["Catch-v0", "Snak-v0"])

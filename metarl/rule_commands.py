@@ -1,0 +1,144 @@
+"""The commands that say how good update rules are."""
+
+import pathlib
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from metarl.config import Part
+from metarl.console import Console
+
+if TYPE_CHECKING:
+    from metarl.ops.aggregate import Interval
+    from metarl.results import Results
+
+_rule = tyro.conf.arg(metavar="RULE [SETTING=VALUE ...]", help_behavior_hint="(required)")
+_results = tyro.conf.arg(metavar="RESULT RESULT ...", help_behavior_hint="(required)")
+
+
+@dataclass(frozen=True)
+class EvaluateRule:
+    """Say how good an update rule is: agents live by it on many environments and seeds.
+
+    `metarl evaluate-rule lpg-grid --suite grid-heldout --seeds 10`. RULE is a name or shipped
+    weights (`metarl parts`), a file of weights, the folder of a meta-training, or module:function.
+    Writes results.csv and results.json. After Ctrl-C the same command with the same --out goes on,
+    and plays no environment twice that was finished.
+    """
+
+    rule: Annotated[Part, tyro.conf.Positional, _rule]
+    """Name, then settings: `a2c learning_rate=1e-3`."""
+    suite: tuple[str, ...] = ("classic",)
+    """atari, brax, bsuite-probes, classic, grid, grid-heldout, minatar or procgen; or ids."""
+    seeds: int = 10
+    """So many, from 0 on; rules that are compared should have the same."""
+    budget: int | None = None
+    """Environment steps of each seed; by default the suite's."""
+    points: int = 10
+    """Evaluations over a life, after that at birth."""
+    episodes: int = 64
+    """Of each evaluation and seed."""
+    agent: Part = field(default_factory=lambda: Part("auto"))
+    """Agent, then its settings. `auto`: tables where states have numbers, else networks."""
+    out: pathlib.Path | None = None
+    """Folder of the results; by default a new one in runs/."""
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        from metarl.evaluation import evaluate_rule
+        from metarl.io.runs import free_path
+
+        named = _joined(self.suite)
+        envs = named[0] if len(named) == 1 else named
+        title = re.sub(r"[^a-z0-9.]+", "-", " ".join([self.rule.title, *named]).lower())
+        out = self.out or free_path(pathlib.Path("runs"), title[:80])
+        sizes: dict[str, Any] = {
+            name: getattr(self, name) for name in ("seeds", "budget", "points", "episodes", "agent")
+        }
+        with Console() as report:
+            report.line(f"results go to {out}")
+            results = evaluate_rule(self.rule, envs, folder=out, report=report.line, **sizes)
+            for line in sentences(results):
+                report.line(line)
+            report.line(f"{out / 'results.json'}, {out / 'results.csv'}")
+
+
+@dataclass(frozen=True)
+class Compare:
+    """Compare results of `evaluate-rule`: aggregates with intervals, and tests of every pair.
+
+    `metarl compare runs/a2c-minatar runs/lpg-grid-minatar`. Folders may be of one rule each or
+    merged ones; `--out` keeps the merged results.
+    """
+
+    results: Annotated[tuple[pathlib.Path, ...], tyro.conf.Positional, _results]
+    """Folders."""
+    out: pathlib.Path | None = None
+    """Folder of the merged results; by default they are not kept."""
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        from metarl.results import Results
+
+        merged = Results.merge(Results.load(folder) for folder in self.results)
+        for line in [*sentences(merged), *contests(merged)]:
+            print(line)
+        if self.out:
+            print(merged.save(self.out))
+
+
+def _joined(words: tuple[str, ...]) -> list[str]:
+    """Ids with their settings: `Snake-v0 size=6 Catch-v0` are two."""
+    named: list[str] = []
+    for word in words:
+        if "=" in word and named:
+            named[-1] += f" {word}"
+        else:
+            named.append(word)
+    return named
+
+
+def sentences(results: "Results") -> Iterator[str]:
+    """Results in words: of each rule its aggregates, and what takes no part in them."""
+    for rule in results.rules:
+        scaled = results.scaled(rule)
+        if not scaled:
+            yield f"{rule}: no environment has a reference score, so nothing is aggregated"
+            continue
+        told = results.aggregates(rule).items()
+        seeds = len(results.returns(rule, scaled[0])[0])
+        yield (
+            f"{rule}, {len(scaled)} environments, {seeds} seeds, 0 being random and 1 the "
+            "reference: " + ", ".join(f"{k.replace('_', ' ')} {shown(v)}" for k, v in told)
+        )
+    for env, why in results.unnormalised.items():
+        yield f"{env} takes no part in aggregates: {why}"
+    for rule, envs in results.skipped.items():
+        for env, why in envs.items():
+            yield f"{rule} skipped {env}: {why}"
+
+
+def contests(results: "Results") -> Iterator[str]:
+    """Every pair of rules in words."""
+    rules = results.rules
+    for place, a in enumerate(rules):
+        for b in rules[place + 1 :]:
+            if not results.scaled(a, b):
+                yield f"{a} and {b} have no environment with a reference score in common"
+                continue
+            contest = results.compare(a, b)
+            how = "pairs of a seed" if contest.paired else "seeds that differ"
+            yield (
+                f"{a} beats {b} with probability {shown(contest.improvement)} on "
+                f"{len(contest.envs)} environments; mean difference {contest.test.difference:.3g}, "
+                f"p = {contest.test.p:.2g} (permutations of {how})"
+            )
+
+
+def shown(interval: "Interval") -> str:
+    """A number with its interval, if it has one."""
+    value, low, high = (float(x) for x in interval)
+    return f"{value:.3g}" + (f" [{low:.3g}, {high:.3g}]" if low == low else "")
