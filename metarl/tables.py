@@ -3,6 +3,7 @@
 AGENTS = {
     "cellular": "metarl.agents.cellular:cellular",
     "conv": "metarl.agents.conv:conv",
+    "disco": "metarl.agents.disco:disco",
     "gru": "metarl.agents.gru:gru",
     "memory": "metarl.agents.memory:memory",
     "mlp": "metarl.agents.mlp:mlp",
@@ -24,6 +25,7 @@ CORES = {  # functions of two widths; see metarl.nets.core
 
 RULES = {  # modules with `heads(env)`, `hypers(...)` and the rule itself under its own name
     "a2c": "metarl.rules.a2c",
+    "disco": "metarl.rules.disco",
     "dpo": "metarl.rules.dpo",
     "grpo": "metarl.rules.grpo",
     "lpg": "metarl.rules.lpg",

@@ -98,3 +98,26 @@ def vtrace(
     _, (error, ahead) = jax.lax.scan(backward, jnp.zeros_like(delta[0]), steps, reverse=True)
     adv = rho * (reward + on * (next_value + carried * ahead) - value)
     return value + error, adv
+
+
+def retrace(
+    reward: jax.Array, on: jax.Array, next_value: jax.Array, q: jax.Array, trace: jax.Array
+) -> jax.Array:
+    """Retrace: targets of action values, [T] (Munos et al. 2016, https://arxiv.org/abs/1606.02647).
+
+    Args:
+      reward: [T].
+      on: [T], what the future of each step counts: the discount, or 0 where the task ended.
+      next_value: [T], V of what follows, under the policy that is to be valued.
+      q: [T], Q of the action taken at each step.
+      trace: [T], `lambda min(1, ratio)` of the action taken at each step; that of the first is not
+        read.
+    """
+
+    def backward(beyond: jax.Array, x: tuple[jax.Array, ...]):
+        reward, on, next_value, q, trace = x
+        target = reward + on * (next_value + beyond)
+        return trace * (target - q), target
+
+    steps = (reward, on, next_value, q, trace)
+    return jax.lax.scan(backward, jnp.zeros_like(q[0]), steps, reverse=True)[1]
