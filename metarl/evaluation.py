@@ -19,6 +19,7 @@ from metarl.build import HOSTED, CannotAct, Parts, build, make_env, rule_setting
 from metarl.cells import Cell, code_of, kept
 from metarl.config import Config, Part
 from metarl.results import Record, Results
+from metarl.rule_checks import check_update
 from metarl.rules import weights
 from metarl.suites import Suite, suite
 
@@ -112,11 +113,24 @@ def _build(part: Part, agent: Part, env: str, convention: Suite, seeds: tuple[in
             "`metarl train`"
         )
     env_part = Part.parse([name, *words])
-    made = make_env(env_part)[0]
+    made, env_params, _ = make_env(env_part)
     if agent.name == "auto" and _has_numbers(made):
-        agent = Part("tabular", agent.fields)
+        parts = _sized(part, Part("tabular", agent.fields), env_part, convention, seeds)
+        try:
+            check_update(parts, env_params)
+            return parts
+        except ValueError as error:
+            if not isinstance(error.__cause__, KeyError):
+                raise  # else it looks for layers of a network
+
     if agent.name != "tabular" and "adam" in _shapes(part.name) and "adam" not in part.fields:
         part = Part(part.name, {**part.fields, "adam": ADAM})
+    return _sized(part, agent, env_part, convention, seeds)
+
+
+def _sized(
+    part: Part, agent: Part, env_part: Part, convention: Suite, seeds: tuple[int, ...]
+) -> Parts:
     num_envs, length = convention.num_envs, convention.length
     steps = max(convention.steps, num_envs * length)
     config = Config(

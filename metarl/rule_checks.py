@@ -31,8 +31,8 @@ def check_update(parts: Parts, level: PyTree) -> None:
             later = learn(rule, rule.init_eta(key), learner, rollout, key)[0]
         except KeyError as error:
             raise ValueError(
-                f"the rule {name} reads {error}, but agents only say what its heads(env) asks for: "
-                f"{dict(rule.heads)}"
+                f"the rule {name} looks for {error}, which is not there; agents only say what its "
+                f"heads(env) asks for: {dict(rule.heads)}"
             ) from error
         except (TypeError, ValueError) as error:
             if "unpack" not in str(error):

@@ -147,7 +147,7 @@ def test_a_rule_of_the_users_own(users, monkeypatch):
         ("wide", r"given params/logits as float32\[\d+, 2\] and returns float32\[1, \d+, 2\]"),
         ("fewer", "lacks params/logits"),
         ("pair", r"should return \(params, state, metrics\)"),
-        ("greedy", "reads 'value', but agents only say .*'logits': 2"),
+        ("greedy", "looks for 'value', .* agents only say .*'logits': 2"),
         ("broken", "params/logits is NaN or infinite after 1280 steps"),
     ],
 )
@@ -187,6 +187,8 @@ def test_networks_follow_rules_for_tables_by_adam_and_suites_draw_levels():
 
     network = built("lpg-grid", "ProbeAction-v0", suite("bsuite-probes")).config
     assert network.rule.fields["adam"] == evaluation.ADAM and network.agent.name == "mlp"
+    needs_network = built("q_lambda", "DelayedChain-v0", suite("DelayedChain-v0")).config
+    assert needs_network.agent.name == "mlp"  # its epsilon is a layer of its own
     convention = suite("grid-heldout")
     parts = built("lpg-grid", "LPGMazes-v0", convention)
     assert parts.config.rule.fields["adam"] == 0 and parts.config.agent.name == "tabular"
