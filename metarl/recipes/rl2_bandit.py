@@ -14,7 +14,7 @@ from metarl.evaluate import evaluate
 from metarl.players import beliefs
 from metarl.players.bandits import gittins_player, thompson_player, ucb1_player
 from metarl.recipes.common import Arm, Claim, Line, Outcome, Panel, Results, interval, told
-from metarl.recipes.trial_arms import Budget, Test, arm, at_end, student
+from metarl.recipes.trial_arms import Test, arm, at_end, budget, numbers, student
 from metarl.rollout import vectorize
 from metarl.rules import ppo
 from metarl.types import Agent, Environment, Key, Metrics, Params
@@ -48,13 +48,12 @@ def arms(settings: Settings) -> list[Arm]:
     """An arm for each memory; every episode has another bandit, drawn uniformly."""
     env = _env(settings)
     venv, params = vectorize(env, settings.num_envs), _params(settings, env)
-    budget = _budget(settings)
+    whole = budget(settings, 2 * settings.pulls)
     found = []
     for core in settings.cores:
         agent = memory(env, ppo.heads(env), core=core, hidden=settings.hidden, layers=0)
-        rates = {"learning_rate": settings.learning_rate, "entropy_cost": settings.entropy_cost}
-        learns = student(env, agent, venv, params, discount=1.0, lambda_=0.95, **rates)
-        found.append(arm(core, learns, budget, _test(settings, agent, env)))
+        learns = student(env, agent, venv, params, discount=1.0, **numbers(settings))
+        found.append(arm(core, learns, whole, _test(settings, agent, env)))
     return found
 
 
@@ -65,12 +64,6 @@ def _env(settings: Settings) -> Environment:
 
 def _params(settings: Settings, env: Environment) -> Any:
     return env.default_params().replace(max_steps=jnp.int32(settings.pulls))
-
-
-def _budget(settings: Settings) -> Budget:
-    length = 2 * settings.pulls
-    shape = (settings.num_envs, length, settings.chunks)
-    return Budget(settings.seeds, settings.steps, *shape)
 
 
 def _test(settings: Settings, agent: Agent, env: Environment) -> Test:
@@ -102,12 +95,12 @@ def conclude(settings: Settings, results: Results) -> Outcome:
                 mean >= 6.5,
             )
         )
-    x = _budget(settings).x
+    x = budget(settings, 2 * settings.pulls).x
     lines = [Line(core, x, results[core]["return"]) for core in settings.cores]
     title = f"{settings.pulls} pulls of {settings.choices} arms"
     panel = Panel(title, "environment steps", "sum of rewards", lines=lines, levels=players)
-    numbers = {core: interval(ends[core]) for core in settings.cores}
-    return Outcome(claims, [panel], {**numbers, "players": players}, NOTES)
+    found = {core: interval(ends[core]) for core in settings.cores}
+    return Outcome(claims, [panel], {**found, "players": players}, NOTES)
 
 
 def _players(settings: Settings) -> dict[str, float]:

@@ -12,7 +12,7 @@ from metarl.agents.memory import memory
 from metarl.agents.uniform import uniform
 from metarl.evaluate import evaluate
 from metarl.recipes.common import Arm, Bar, Claim, Line, Outcome, Panel, Results, interval, told
-from metarl.recipes.trial_arms import Budget, Test, arm, at_end, student
+from metarl.recipes.trial_arms import Budget, Test, arm, at_end, budget, numbers, student
 from metarl.rollout import pool
 from metarl.rules import ppo
 from metarl.together import LEVELS, game_set, together
@@ -81,8 +81,7 @@ def arms(settings: Settings) -> list[Arm]:
             feed_forward=2 * settings.hidden,
             channels=settings.channels,
         )
-        rates = {"learning_rate": settings.learning_rate, "entropy_cost": settings.entropy_cost}
-        learns = student(envs[0], agent, venv, params["train"], discount=0.99, **rates)
+        learns = student(envs[0], agent, venv, params["train"], **numbers(settings))
         found.append(arm(core, learns, _budget(settings), _test(settings, agent, params)))
     return found
 
@@ -95,8 +94,7 @@ def _tasks(settings: Settings, split: str) -> tuple[PyTree, ...]:
 
 def _budget(settings: Settings) -> Budget:
     streams = settings.num_envs * len(game_set(settings.games))
-    shape = (streams, settings.length, settings.chunks)
-    return Budget(settings.seeds, settings.steps, *shape)
+    return budget(settings, settings.length)._replace(num_envs=streams)
 
 
 def _test(settings: Settings, agent: Agent, params: Mapping[str, PyTree]) -> Test:

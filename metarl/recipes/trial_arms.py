@@ -48,6 +48,18 @@ class Budget(NamedTuple):
         return np.arange(1, self.chunks + 1) * self.updates * self.num_envs * self.length
 
 
+def budget(settings: Any, length: int) -> Budget:
+    """From settings with those names."""
+    shape = (settings.num_envs, length, settings.chunks)
+    return Budget(settings.seeds, settings.steps, *shape)
+
+
+def numbers(settings: Any) -> dict[str, float]:
+    """Of `ppo.hypers`, from settings with those names."""
+    names = ("discount", "attempt_discount", "learning_rate", "entropy_cost")
+    return {name: getattr(settings, name) for name in names if hasattr(settings, name)}
+
+
 def student(
     env: Environment, agent: Agent, venv: VectorEnv, env_params: PyTree, **numbers: float
 ) -> Student:

@@ -13,13 +13,14 @@ from metarl.recipes.common import Arm, Claim, Outcome, Results, interval, told
 from metarl.recipes.trial_arms import (
     arm,
     attempt_panel,
+    budget,
+    numbers,
     pass_numbers,
     pass_panel,
     passed,
     student,
     tested,
 )
-from metarl.recipes.trials_minesweeper import budget
 from metarl.rollout import vectorize
 from metarl.rules import ppo
 from metarl.types import Agent, Environment, PyTree
@@ -85,16 +86,8 @@ def _arm(settings: Settings, task: str, core: str) -> Arm:
         for split in ("train", "heldout")
     )
     agent = _agent(settings, env, core)
-    learns = student(
-        env,
-        agent,
-        vectorize(env, settings.num_envs),
-        params,
-        discount=settings.discount,
-        attempt_discount=settings.attempt_discount,
-        learning_rate=settings.learning_rate,
-        entropy_cost=settings.entropy_cost,
-    )
+    venv = vectorize(env, settings.num_envs)
+    learns = student(env, agent, venv, params, **numbers(settings))
     longest = settings.attempts * _moves(settings, task)
     test = tested(agent, held_out, params, episodes=settings.trials, max_steps=longest)
     return arm(f"{task}/{core}", learns, budget(settings, longest), test)
@@ -113,7 +106,7 @@ def _agent(settings: Settings, env: Environment, core: str) -> Agent:
 def conclude(settings: Settings, results: Results) -> Outcome:
     """pass@n less pass@1, with memory and without."""
     claims, panels = [], []
-    numbers: dict[str, Any] = {}
+    passes: dict[str, Any] = {}
     for task in settings.tasks:
         found = {core: results[f"{task}/{core}"]["pass_at"] for core in settings.cores}
         claims += [_claim(task, core, found) for core in settings.cores if core != FORGETFUL]
@@ -121,10 +114,10 @@ def conclude(settings: Settings, results: Results) -> Outcome:
         panels.append(pass_panel(f"hidden {task}, held-out tasks", x, found, {}))
         rows = {core: [passed(v, k) for k in (1, v.shape[-1])] for core, v in found.items()}
         panels.append(attempt_panel(f"hidden {task}: first and last", rows))
-        numbers[task] = {
+        passes[task] = {
             core: {**pass_numbers(v), "gain": interval(_gain(v))} for core, v in found.items()
         }
-    return Outcome(claims, panels, numbers, NOTES)
+    return Outcome(claims, panels, passes, NOTES)
 
 
 def _gain(values: np.ndarray) -> np.ndarray:

@@ -13,9 +13,10 @@ from metarl.players.minesweeper import posterior_player
 from metarl.players.placements import turn_bound
 from metarl.recipes.common import Arm, Claim, Outcome, Results
 from metarl.recipes.trial_arms import (
-    Budget,
     arm,
     attempt_panel,
+    budget,
+    numbers,
     pass_numbers,
     pass_panel,
     pass_told,
@@ -71,16 +72,7 @@ def arms(settings: Settings) -> list[Arm]:
     found = []
     for core in settings.cores:
         agent = _agent(settings, env, core)
-        learns = student(
-            env,
-            agent,
-            venv,
-            params,
-            discount=settings.discount,
-            attempt_discount=settings.attempt_discount,
-            learning_rate=settings.learning_rate,
-            entropy_cost=settings.entropy_cost,
-        )
+        learns = student(env, agent, venv, params, **numbers(settings))
         test = tested(agent, held_out, params, episodes=settings.boards, max_steps=moves)
         found.append(arm(core, learns, budget(settings, moves), test))
     return found
@@ -96,12 +88,6 @@ def _agent(settings: Settings, env: Environment, core: str) -> Agent:
     bare = "gru" if core == "forgetful" else core
     agent = cellular(env, ppo.heads(env), core=bare, width=settings.width, layers=settings.layers)
     return forgetful(agent) if core == "forgetful" else agent
-
-
-def budget(settings: Any, length: int) -> Budget:
-    """Of settings with those names."""
-    shape = (settings.num_envs, length, settings.chunks)
-    return Budget(settings.seeds, settings.steps, *shape)
 
 
 def conclude(settings: Settings, results: Results) -> Outcome:
@@ -139,9 +125,9 @@ def conclude(settings: Settings, results: Results) -> Outcome:
             {name: [passed(v, k) for k in range(1, v.shape[-1] + 1)] for name, v in found.items()},
         ),
     ]
-    numbers = {name: pass_numbers(values) for name, values in found.items()}
+    passes = {name: pass_numbers(values) for name, values in found.items()}
     players = {"perfect inference": exact, "bound": bound}
-    return Outcome(claims, panels, {**numbers, "players": players}, NOTES)
+    return Outcome(claims, panels, {**passes, "players": players}, NOTES)
 
 
 def _memory_helps(found: dict[str, np.ndarray]) -> Claim:

@@ -13,6 +13,8 @@ from metarl.recipes.common import Arm, Claim, Outcome, Results
 from metarl.recipes.trial_arms import (
     arm,
     attempt_panel,
+    budget,
+    numbers,
     pass_numbers,
     pass_panel,
     pass_told,
@@ -20,7 +22,6 @@ from metarl.recipes.trial_arms import (
     student,
     tested,
 )
-from metarl.recipes.trials_minesweeper import budget
 from metarl.rollout import vectorize
 from metarl.rules import ppo
 from metarl.wrappers import trial
@@ -78,16 +79,7 @@ def arms(settings: Settings) -> list[Arm]:
         agent = cellular(
             env, ppo.heads(env), core=core, width=settings.width, layers=settings.layers
         )
-        learns = student(
-            env,
-            agent,
-            venv,
-            train,
-            discount=settings.discount,
-            attempt_discount=settings.attempt_discount,
-            learning_rate=settings.learning_rate,
-            entropy_cost=settings.entropy_cost,
-        )
+        learns = student(env, agent, venv, train, **numbers(settings))
         test = tested(agent, env, held_out, episodes=settings.levels, max_steps=most)
         found.append(arm(core, learns, budget(settings, settings.length), test))
     return found
@@ -118,8 +110,8 @@ def conclude(settings: Settings, results: Results) -> Outcome:
             {name: [passed(v, k) for k in range(1, v.shape[-1] + 1)] for name, v in found.items()},
         ),
     ]
-    numbers: dict[str, Any] = {name: pass_numbers(values) for name, values in found.items()}
-    return Outcome(claims, panels, {**numbers, "solvable": _solvable(settings)}, NOTES)
+    passes: dict[str, Any] = {name: pass_numbers(values) for name, values in found.items()}
+    return Outcome(claims, panels, {**passes, "solvable": _solvable(settings)}, NOTES)
 
 
 def _solvable(settings: Settings) -> float:
