@@ -143,12 +143,12 @@ def pass_panel(
     return Panel(title, "environment steps", "% of trials won", lines=lines, levels=levels)
 
 
-def attempt_panel(title: str, rows: Mapping[str, Sequence[np.ndarray]]) -> Panel:
-    """Of each name its pass@1 to pass@n [S] as bars beside each other."""
+def attempt_panel(title: str, results: Mapping[str, np.ndarray], attempts: Sequence[int]) -> Panel:
+    """Of each name its pass@k at the end as bars beside each other, for every k of `attempts`."""
     bars = []
-    for name, values in rows.items():
-        for k, samples in enumerate(values, 1):
-            found = interval(samples)
+    for name, values in results.items():
+        for k in attempts:
+            found = interval(passed(values, k))
             low, high = (found[end] if found["seeds"] > 1 else found["mean"] for end in _ENDS)
             bars.append(Bar(f"{name}, pass@{k}", found["mean"], low, high))
     return Panel(title, ylabel="% of trials won", bars=bars)

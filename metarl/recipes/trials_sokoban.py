@@ -105,10 +105,7 @@ def conclude(settings: Settings, results: Results) -> Outcome:
     ]
     panels = [
         pass_panel("Sokoban 6x6, 2 boxes", budget(settings, settings.length).x, found, {}),
-        attempt_panel(
-            "held-out levels, at the end",
-            {name: [passed(v, k) for k in range(1, v.shape[-1] + 1)] for name, v in found.items()},
-        ),
+        attempt_panel("held-out levels, at the end", found, range(1, settings.attempts + 1)),
     ]
     passes: dict[str, Any] = {name: pass_numbers(values) for name, values in found.items()}
     return Outcome(claims, panels, {**passes, "solvable": _solvable(settings)}, NOTES)
