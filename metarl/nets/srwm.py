@@ -16,7 +16,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from metarl.nets.core import Core, cleared
+from metarl.nets.core import Core, stepped
 from metarl.nets.fast_weights import Cell, one, unroller
 from metarl.nets.linear import linear, linear_init
 from metarl.types import Key, Params
@@ -73,6 +73,7 @@ def srwm(
     d = width // heads
     shape = (heads, d, 3 * d + 4)
     whole = unroller(_CELL, decay)
+    carry = lambda: jnp.zeros(shape)  # noqa: E731
 
     def init(key: Key) -> Params:
         in_key, w_key, out_key = jax.random.split(key, 3)
@@ -98,13 +99,12 @@ def srwm(
         return after - params["w"] if modify else memory, said(params, y)
 
     def unroll(params: Params, memory: jax.Array, x: jax.Array, first: jax.Array | None):
-        if detach or not modify:
-            return _plain(step, memory, params, x, first)
         base = params["w"]
         w, y = whole(base, base + memory, read(params, x), first)
         return w - base, said(params, y)
 
-    return Core(init, lambda: jnp.zeros(shape), step, unroll, n_in, width)
+    along = stepped(step, carry) if detach or not modify else unroll  # the steps' own derivative
+    return Core(init, carry, step, along, n_in, width)
 
 
 def _slow_weights(key: Key, heads: int, d: int, q_scale: float, beta_init: float) -> jax.Array:
@@ -118,15 +118,6 @@ def _slow_weights(key: Key, heads: int, d: int, q_scale: float, beta_init: float
 def drift(memory: jax.Array) -> jax.Array:
     """[] the largest entry of W less the slow weights, of memories [..., H, d, 3 d + 4]."""
     return jnp.abs(memory).max()
-
-
-def _plain(step, memory: jax.Array, params: Params, x: jax.Array, first: jax.Array | None):
-    def body(memory: jax.Array, now: tuple[jax.Array, jax.Array | None]):
-        x, first = now
-        memory = memory if first is None else cleared(jnp.zeros_like(memory), first, memory)
-        return step(params, memory, x)
-
-    return jax.lax.scan(body, memory, (x, first))
 
 
 def _forward(w: jax.Array, u: jax.Array) -> tuple[jax.Array, _Kept]:

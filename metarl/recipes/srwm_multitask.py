@@ -11,6 +11,7 @@ import numpy as np
 from metarl.agents.memory import memory
 from metarl.agents.uniform import uniform
 from metarl.evaluate import evaluate
+from metarl.ops.statistics import mean_interval
 from metarl.recipes.common import Arm, Bar, Claim, Line, Outcome, Panel, Results, interval, told
 from metarl.recipes.trial_arms import Budget, Test, arm, at_end, budget, numbers, student
 from metarl.rollout import pool
@@ -148,7 +149,10 @@ def conclude(settings: Settings, results: Results) -> Outcome:
         Panel(
             name,
             ylabel="return, held-out levels",
-            bars=[_bar(core, at_end(results[core]["heldout"])[:, i]) for core in settings.cores],
+            bars=[
+                Bar(core, *mean_interval(at_end(results[core]["heldout"])[:, i]))
+                for core in settings.cores
+            ],
             levels={"random": float(random["heldout"][i])},
         )
         for i, name in enumerate(_names(settings))
@@ -163,12 +167,6 @@ def _names(settings: Settings) -> list[str]:
 def _gain(returns: np.ndarray, random: np.ndarray) -> np.ndarray:
     """[S, chunks] mean over games of the return above that of random play; [S, chunks, games]."""
     return np.mean(np.asarray(returns) - random, axis=-1)
-
-
-def _bar(name: str, samples: np.ndarray) -> Bar:
-    found = interval(samples)
-    ends = (found["low"], found["high"]) if found["seeds"] > 1 else (found["mean"], found["mean"])
-    return Bar(name, found["mean"], *ends)
 
 
 def _random(settings: Settings) -> dict[str, np.ndarray]:

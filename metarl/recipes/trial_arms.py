@@ -9,6 +9,7 @@ import numpy as np
 
 from metarl.evaluate import evaluate
 from metarl.inner import birth, live
+from metarl.ops.statistics import mean_interval
 from metarl.recipes.common import Arm, Bar, Line, Panel, interval, told
 from metarl.rollout import VectorEnv
 from metarl.rules import ppo
@@ -148,10 +149,5 @@ def attempt_panel(title: str, results: Mapping[str, np.ndarray], attempts: Seque
     bars = []
     for name, values in results.items():
         for k in attempts:
-            found = interval(passed(values, k))
-            low, high = (found[end] if found["seeds"] > 1 else found["mean"] for end in _ENDS)
-            bars.append(Bar(f"{name}, pass@{k}", found["mean"], low, high))
+            bars.append(Bar(f"{name}, pass@{k}", *mean_interval(passed(values, k))))
     return Panel(title, ylabel="% of trials won", bars=bars)
-
-
-_ENDS = ("low", "high")
