@@ -12,15 +12,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary
 
-from metarl.nets.conv import patches
+from metarl.nets.conv import patches, rings
 from metarl.nets.core import block, cleared, core_of
 from metarl.nets.heads import apply_heads, heads_init
 from metarl.nets.inputs import context, context_size, flat_size, flatten, scale
 from metarl.nets.linear import linear, linear_init
 from metarl.ops.distributions import masked
 from metarl.types import Agent, AgentInput, Environment, Heads, Key, Params, PyTree
+
+FEW = 16  # values of an integer that are told apart, as one-hot
 
 
 def cellular(
@@ -31,6 +34,7 @@ def cellular(
     width: int = 24,
     layers: int = 3,
     hidden: int = 64,
+    symmetric: bool = False,
     reset_memory: bool = True,
 ) -> Agent:
     """Builds the agent for one environment's spaces.
@@ -42,12 +46,14 @@ def cellular(
       width: of a cell's memory, and channels of the convolutions.
       layers: residual 3x3 layers behind the memory.
       hidden: width of the dense layer behind all cells, which other heads read.
+      symmetric: the 3x3 layers have the same weights for all four sides, and for all four corners,
+        so that a board turned or mirrored has its logits turned or mirrored.
       reset_memory: forget at the first step of every episode; of a trial, that is its beginning.
 
     Raises:
       ValueError: there is not exactly one part of planes; or a core that does not exist.
     """
-    board = _Board(env, heads)
+    board = _Board(env, heads, symmetric)
     inner = block(core_of(core, width, width))
     remembers = bool(jax.tree.leaves(jax.eval_shape(inner.carry)))
 
@@ -79,8 +85,9 @@ def cellular(
 class _Board:
     """What a cell is told of an agent's input, and what is said of all cells."""
 
-    def __init__(self, env: Environment, heads: Mapping[str, int]):
+    def __init__(self, env: Environment, heads: Mapping[str, int], symmetric: bool):
         self.actions, self.heads = env.action_space, dict(heads)
+        self.around = rings if symmetric else patches
         space: Any = env.observation_space
         self.parts: dict[str, Any] = dict(space.items()) if isinstance(space, Dict) else {"": space}
         planes = [
@@ -96,6 +103,7 @@ class _Board:
         self.planes = planes[0]
         self.channels, self.height, self.width = self.parts[self.planes].shape
         self.count = self.height * self.width
+        self.values = _values(self.parts[self.planes])
         # One action for each cell: its logit is read there, and every other head behind them all.
         self.local = isinstance(self.actions, Discrete) and self.count == heads.get("logits")
         if self.local:
@@ -106,12 +114,13 @@ class _Board:
         width, layers, hidden = sizes
         in_key, cell_key, dense_key, head_key, conv_key = jax.random.split(key, 5)
         rest = sum(flat_size(part) for name, part in self.parts.items() if name != self.planes)
-        told = self.channels + rest + (3 if self.local else context_size(self.actions))
+        around = jax.eval_shape(self.around, jnp.zeros((self.height, self.width, width))).shape[-1]
+        told = sum(self.values) + rest + (3 if self.local else context_size(self.actions))
         pooled = 2 * width if self.local else self.count * width
         keys = jax.random.split(conv_key, max(layers, 1))[:layers]
         params = {
             "in": linear_init(in_key, told, width),
-            "conv": [linear_init(k, 9 * width, width, 1.0) for k in keys],
+            "conv": [linear_init(k, around, width, 1.0) for k in keys],
             "dense": linear_init(dense_key, pooled, hidden),
             "heads": heads_init(head_key, hidden, self.heads),
         }
@@ -120,8 +129,7 @@ class _Board:
     def seen(self, params: Params, inputs: AgentInput) -> jax.Array:
         """[cells, width]: a cell's planes, whether it was acted on, and what all cells are told."""
         obs = inputs.obs if isinstance(inputs.obs, Mapping) else {"": inputs.obs}
-        planes = scale(self.parts[self.planes], obs[self.planes])
-        cells = [planes.reshape(self.channels, self.count).T]
+        cells = [self._cells(obs[self.planes])]
         told = [flatten(p, obs[name]) for name, p in self.parts.items() if name != self.planes]
         recent = context(self.actions, inputs)
         if self.local:
@@ -131,11 +139,20 @@ class _Board:
         shared = jnp.broadcast_to(shared, (self.count, len(shared)))
         return jnp.tanh(linear(params["in"], jnp.concatenate([*cells, shared], axis=-1)))
 
+    def _cells(self, planes: jax.Array) -> jax.Array:
+        """[cells, sum of values] numbers of unit scale."""
+        scaled = scale(self.parts[self.planes], planes)
+        found = [
+            jax.nn.one_hot(raw.ravel(), n) if n > 1 else x.reshape(-1, 1)
+            for raw, x, n in zip(planes, scaled, self.values, strict=True)
+        ]
+        return jnp.concatenate(found, axis=-1)
+
     def said(self, params: Params, x: jax.Array, inputs: AgentInput) -> Heads:
         """The heads, of what all cells remember [cells, width]."""
         x = x.reshape(self.height, self.width, -1)
         for layer in params["conv"]:
-            x = x + jax.nn.relu(linear(layer, patches(x)))
+            x = x + jax.nn.relu(linear(layer, self.around(x)))
         both = [x.mean(axis=(0, 1)), x.max(axis=(0, 1))]
         pooled = jnp.concatenate(both) if self.local else x.ravel()
         dense = jax.nn.relu(linear(params["dense"], pooled))
@@ -144,3 +161,12 @@ class _Board:
             return found
         logits = {"logits": linear(params["cell"], x).ravel()}
         return {**found, **masked(logits, inputs.action_mask)}
+
+
+def _values(planes: Any) -> tuple[int, ...]:
+    """Of each plane, how many values it has where they are few integers and not two, else 1."""
+    if not isinstance(planes, Box) or not np.issubdtype(planes.dtype, np.integer):
+        return (1,) * planes.shape[0]
+    high, low = (x.reshape(planes.shape[0], -1) for x in (planes.high, planes.low))
+    few = (low.min(axis=1) == 0) & (high.max(axis=1) > 1) & (high.max(axis=1) < FEW)
+    return tuple(int(n) + 1 if yes else 1 for n, yes in zip(high.max(axis=1), few, strict=True))

@@ -68,3 +68,35 @@ def test_what_it_says_of_a_cell_depends_on_where_the_board_is_only_through_its_e
 def test_boards_without_planes_are_refused():
     with pytest.raises(ValueError, match="one part of planes"):
         cellular(metarl.make("CartPole-v0"), {"logits": 2})
+
+
+def test_symmetric_layers_turn_and_mirror_with_the_board():
+    env = metarl.make("Minesweeper-v0", height=5, width=5, mines=2)
+    agent = cellular(env, {"logits": 25, "value": 1}, width=4, layers=2, symmetric=True)
+    params = agent.init(jax.random.key(0))
+    board = jax.random.randint(jax.random.key(1), (2, 5, 5), 0, 2, jnp.uint8)
+    cells = jnp.arange(25).reshape(5, 5)
+
+    def said(turn):
+        action = jnp.argmax(turn(cells).ravel() == 7).astype(jnp.int32)
+        now = AgentInput(jax.vmap(turn)(board), action, jnp.float32(1), jnp.bool_(False))
+        heads = agent.apply(params, agent.carry(), now)[0]
+        return heads["logits"].reshape(5, 5), heads["value"]
+
+    logits, value = said(lambda x: x)
+    assert np.ptp(logits) > 1e-4
+    for turn in (jnp.rot90, jnp.fliplr, lambda x: x.T):
+        turned, same = said(turn)
+        np.testing.assert_allclose(turned, turn(logits), atol=1e-6)
+        np.testing.assert_allclose(same, value, atol=1e-6)
+
+
+def test_numbers_near_mines_are_told_apart():
+    env = metarl.make("Minesweeper-v0", height=4, width=4, mines=2)
+    agent = cellular(env, {"logits": 16, "value": 1}, width=3, layers=0)
+    # One plane of yes and no, nine numbers, whether acted on, reward and first.
+    assert agent.init(jax.random.key(0))["in"]["w"].shape == (1 + 9 + 3, 3)
+    sokoban = metarl.make("Sokoban-v0", height=6, width=6, boxes=2)
+    planes = sokoban.observation_space.shape[0]
+    agent = cellular(sokoban, {"logits": 4, "value": 1}, width=3, layers=0)
+    assert agent.init(jax.random.key(0))["in"]["w"].shape[0] == planes + 4 + 2

@@ -34,3 +34,15 @@ def patches(x: jax.Array) -> jax.Array:
     return jnp.concatenate(
         [padded[i : i + h, j : j + w] for i in range(3) for j in range(3)], axis=-1
     )
+
+
+def rings(x: jax.Array) -> jax.Array:
+    """Every cell, the sum of its sides and that of its corners, [H, W, C] -> [H, W, 3 C].
+
+    The part of `patches` that is the same for a board turned or mirrored; zero outside.
+    """
+    padded = jnp.pad(x, ((1, 1), (1, 1), (0, 0)))
+    above_below = padded[:-2] + padded[2:]  # [H, W + 2, C]
+    sides = above_below[:, 1:-1] + padded[1:-1, :-2] + padded[1:-1, 2:]
+    corners = above_below[:, :-2] + above_below[:, 2:]
+    return jnp.concatenate([x, sides, corners], axis=-1)

@@ -69,10 +69,18 @@ def student(
     return Student(agent, rule, venv, env_params, ppo.hypers(**numbers))
 
 
-def arm(name: str, student: Student, budget: Budget, test: Test) -> Arm:
+def arm(name: str, student: Student, budget: Budget, test: Test, *, calm: bool = False) -> Arm:
     """An arm of all seeds side by side; its learning rate falls to zero along a line.
 
     Metrics [S, 1, ...] of a chunk: what `test` says of the params at its end, and the losses.
+
+    Args:
+      name: of the arm.
+      student: what learns.
+      budget: for how long.
+      test: of its params.
+      calm: the entropy cost falls with the learning rate, so that in the end nothing is played for
+        the sake of chance.
     """
     keys = jax.random.split(jax.random.key(0), budget.seeds)
     total = budget.updates * budget.chunks
@@ -84,7 +92,8 @@ def arm(name: str, student: Student, budget: Budget, test: Test) -> Arm:
     def one(learner: Learner, key: Key) -> tuple[Learner, Metrics]:
         live_key, test_key = jax.random.split(jax.random.fold_in(key, 1))
         left = 1 - (learner.age + (budget.updates - 1) / 2) / total
-        eta = student.eta.replace(learning_rate=student.eta.learning_rate * left)
+        falling = ("learning_rate", "entropy_cost") if calm else ("learning_rate",)
+        eta = student.eta.replace(**{x: getattr(student.eta, x) * left for x in falling})
         parts = (student.agent, student.rule, student.venv, eta, learner, live_key)
         learner, metrics = live(*parts, updates=budget.updates, length=budget.length)
         tested = test(learner.params, jax.random.fold_in(test_key, learner.age))

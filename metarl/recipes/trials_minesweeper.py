@@ -41,7 +41,7 @@ class Settings:
     attempts: int = 3
     cores: tuple[str, ...] = ("gru",)  # of every cell; `forgetful` is the control
     width: int = 16
-    layers: int = 2
+    layers: int = 3
     steps: int = 12_000_000
     num_envs: int = 256
     chunks: int = 12
@@ -49,7 +49,7 @@ class Settings:
     learning_rate: float = 3e-3
     entropy_cost: float = 0.01
     discount: float = 0.95
-    attempt_discount: float = 0.3  # at 0.9 first attempts are thrown away for what they show
+    attempt_discount: float = 0.1  # at 0.9 first attempts are thrown away for what they show
 
 
 QUICK = Settings(steps=1_000_000, chunks=4, boards=1024)
@@ -74,7 +74,7 @@ def arms(settings: Settings) -> list[Arm]:
         agent = _agent(settings, env, core)
         learns = student(env, agent, venv, params, **numbers(settings))
         test = tested(agent, held_out, params, episodes=settings.boards, max_steps=moves)
-        found.append(arm(core, learns, budget(settings, moves), test))
+        found.append(arm(core, learns, budget(settings, moves), test, calm=True))
     return found
 
 
@@ -86,7 +86,8 @@ def _env(settings: Settings, split: str) -> Any:
 
 def _agent(settings: Settings, env: Environment, core: str) -> Agent:
     bare = "gru" if core == "forgetful" else core
-    agent = cellular(env, ppo.heads(env), core=bare, width=settings.width, layers=settings.layers)
+    sizes: Any = {"width": settings.width, "layers": settings.layers}
+    agent = cellular(env, ppo.heads(env), core=bare, symmetric=True, **sizes)
     return forgetful(agent) if core == "forgetful" else agent
 
 
