@@ -1,4 +1,8 @@
-"""Tests run on the CPU unless JAX_PLATFORMS says otherwise."""
+"""Tests run on the CPU unless JAX_PLATFORMS says otherwise, and are compiled in haste.
+
+Almost all of their time is compilation, and without LLVM's optimisations it takes two thirds of it;
+`XLA_FLAGS= make test` runs what users run.
+"""
 
 import os
 
@@ -7,6 +11,7 @@ import pytest
 import metarl
 
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 
 FAMILIES = {  # of many ids of one kind, those that stand for the others outside of slow tests
     "brax/": ("brax/fast",),  # every other one compiles for a quarter of a minute
