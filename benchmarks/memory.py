@@ -1,6 +1,8 @@
 """What a memory core costs: forward and backward along whole streams, each core in turn.
 
-    python benchmarks/memory.py --out benchmarks/results/memory.jsonl
+    taskset -c 0 python benchmarks/memory.py --out benchmarks/results/memory.jsonl
+
+On one core, since threads that wait for each other count as CPU time too.
 
 Prints JSON lines, one for each core, length and whether there are resets: milliseconds of CPU time
 (all threads) and of wall time, medians over alternating runs, XLA's temporary memory, and both over
