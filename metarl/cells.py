@@ -37,6 +37,7 @@ class Cell(NamedTuple):
     convention: Suite
     points: int  # evaluations, apart from that at birth
     episodes: int  # of each
+    at_end: Callable[[Learner], None] = lambda learners: None  # is shown them [S, ...] grown up
 
     @property
     def updates(self) -> int:
@@ -123,6 +124,7 @@ def play_cell(cell: Cell) -> np.ndarray:
                 f"{steps} steps; lower its rates, or mend the rule"
             )
         returns.append(np.asarray(score(learners, play_keys)))
+    cell.at_end(learners)
     return np.stack(returns)
 
 

@@ -134,3 +134,15 @@ def record(
     _, (rest, alive) = jax.lax.scan(step, loop, jax.random.split(play_key, steps))
     states = jax.tree.map(lambda first, more: jnp.concatenate([first[None], more]), state, rest)
     return states, jnp.sum(alive)
+
+
+@partial(jax.jit, static_argnames=("agent", "env", "steps"))
+def pictures(
+    agent: Agent, env: Any, params: Params, env_params: PyTree, key: Key, *, steps: int
+) -> tuple[jax.Array, jax.Array]:
+    """What is to be seen of one episode: frames [steps + 1, H, W, 3] uint8, and `record`'s length.
+
+    The environment needs `render`. The key is consumed.
+    """
+    states, length = record(agent, env, params, env_params, key, steps=steps)
+    return jax.vmap(env.render, in_axes=(0, None))(states, env_params), length

@@ -5,6 +5,10 @@ are kept in a folder, so that an evaluation that was killed goes on with the nex
 """
 
 import pathlib
+import platform
+import shlex
+import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,6 +22,7 @@ from metarl.agents.tabular import numbered
 from metarl.build import HOSTED, CannotAct, Parts, build, make_env, rule_settings
 from metarl.cells import Cell, code_of, kept
 from metarl.config import Config, Part
+from metarl.filming import Camera
 from metarl.results import Record, Results
 from metarl.rule_checks import check_update
 from metarl.rules import weights
@@ -36,6 +41,7 @@ def evaluate_rule(
     episodes: int = 64,
     agent: str | Part = "auto",
     folder: str | pathlib.Path | None = None,
+    films: bool = False,
     report: Callable[[str], None] = lambda text: None,
 ) -> Results:
     """Trains agents by a rule and plays them at birth and `points` times over their lives.
@@ -53,6 +59,8 @@ def evaluate_rule(
       episodes: of each evaluation and seed.
       agent: `auto`, or a name with settings.
       folder: where finished cells and, in the end, the results are kept.
+      films: whether one episode of the first seed is filmed at the end of each cell, into
+        `films/ENV.gif` of the folder; `about` says which environments could not be.
       report: is told how it goes.
 
     Returns:
@@ -64,11 +72,14 @@ def evaluate_rule(
     """
     if points < 1 or episodes < 1:
         raise ValueError(f"points and episodes must be at least 1, got {points} and {episodes}")
+    if films and folder is None:
+        raise ValueError("films need a folder to lie in")
     convention = suite(envs)
     convention = convention if budget is None else replace(convention, steps=budget)
     part, own = _part(rule), _part(agent)
     part = replace(part, name=_weights_of(part.name))
     wanted = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
+    start = time.perf_counter()
     title = str(replace(part, name=part.title))
     told = {"suite": envs if isinstance(envs, str) else list(envs), "agent": str(own)}
     about: dict[str, Any] = {"rule": str(part), **told, **_how(convention, part, wanted)}
@@ -83,8 +94,14 @@ def evaluate_rule(
             report(f"{env}: skipped, {error}")
             continue
         cell = Cell(title, env, parts, convention, points, episodes)
+        camera = Camera(cell, home) if films and home else None
+        cell = cell if camera is None else cell._replace(at_end=camera)
         returns, about["seconds"][env] = kept(cell, home, report)
+        if camera and camera.why:
+            about.setdefault("unfilmed", {})[env] = camera.why
+            report(f"{env}: no film, {camera.why}")
         results = replace(results, records=(*results.records, *_records(cell, returns)))
+    about["wall_seconds"] = round(time.perf_counter() - start, 1)
     if home is not None:
         results.save(home)
     return results
@@ -102,6 +119,8 @@ def _how(convention: Suite, part: Part, seeds: Sequence[int]) -> dict[str, Any]:
         **{name: getattr(convention, name) for name in names},
         **{"seeds": list(seeds), "code": code_of(part.name), "metarl": metarl.__version__},
         **{"jax": jax.__version__, "device": str(jax.devices()[0].device_kind)},
+        **{"python": platform.python_version(), "platform": platform.platform()},
+        "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
 
 

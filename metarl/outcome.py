@@ -13,7 +13,7 @@ from metarl.agents.uniform import uniform
 from metarl.attempts import attempt_summary, mean_of
 from metarl.build import Parts
 from metarl.config import Config, MetaConfig
-from metarl.evaluate import Scores, record
+from metarl.evaluate import Scores, pictures
 from metarl.files import write_atomically
 from metarl.hosted import learners_of, play, shapes_of
 from metarl.io import checkpoint
@@ -28,7 +28,7 @@ from metarl.run import Reporter, read_config
 from metarl.training import TrainingParts
 from metarl.training_outcome import conclude
 from metarl.training_programme import TrainingRun
-from metarl.types import Key, Learner, PyTree
+from metarl.types import Key, Learner
 from metarl.wrappers.trial import Trial
 
 AgentParts = Parts | MetaParts
@@ -179,18 +179,12 @@ def film(
     if episodes < 1 or steps < 1:
         raise ValueError(f"--episodes and --steps must be at least 1: {episodes}, {steps}")
     params, env_params = jax.tree.map(lambda x: x[index], learner.params), parts.env_params
-    draw = jax.vmap(parts.env.render, in_axes=(0, None))
-
-    @jax.jit
-    def frames(params: PyTree, env_params: PyTree, key: Key) -> tuple[jax.Array, jax.Array]:
-        states, length = record(parts.agent, parts.env, params, env_params, key, steps=steps)
-        return draw(states, env_params), length
-
+    own = (parts.agent, parts.env, params, env_params)
     shown: list[np.ndarray] = []
     for key in jax.random.split(_key(seed, _PICTURES), episodes):
         if len(shown) < steps:
-            pictures, length = jax.device_get(frames(params, env_params, key))
-            shown.extend(pictures[: int(length) + 1])
+            frames, length = jax.device_get(pictures(*own, key, steps=steps))
+            shown.extend(frames[: int(length) + 1])
     return write_gif(np.stack(shown[: steps + 1]), out, fps=fps, side=side)
 
 

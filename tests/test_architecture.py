@@ -33,6 +33,7 @@ LAYERS = [  # a module imports from its own folder and from the layers above it
     {"outer"},
     {"programme", "gym"},
     {"meta_programme", "cells"},
+    {"filming"},
     {"evaluation"},
     {"training_programme"},
     {"hosted"},

@@ -12,7 +12,12 @@ def enlarge(frames: np.ndarray, side: int = 256) -> np.ndarray:
 
 
 def write_gif(
-    frames: np.ndarray, path: pathlib.Path, *, fps: float = 12.5, side: int = 256
+    frames: np.ndarray,
+    path: pathlib.Path,
+    *,
+    fps: float = 12.5,
+    side: int = 256,
+    comment: str = "",
 ) -> pathlib.Path:
     """Writes an endless GIF whose last frame stays for a second.
 
@@ -21,6 +26,7 @@ def write_gif(
       path: the file; replaced if it exists.
       fps: frames a second, at most 50: GIF counts in hundredths and viewers slow down faster ones.
       side: small frames are enlarged until their longer side has this many pixels.
+      comment: kept in the file, for `comment_of`.
 
     Raises:
       ValueError: frames of another shape or type, or a rate outside (0, 50].
@@ -36,6 +42,18 @@ def write_gif(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     first, *others = images
-    first.save(temporary, "GIF", save_all=True, append_images=others, duration=duration, loop=0)
+    told = {"duration": duration, "loop": 0, "comment": comment.encode()}
+    first.save(temporary, "GIF", save_all=True, append_images=others, **told)
     temporary.replace(path)
     return path
+
+
+def comment_of(path: pathlib.Path) -> str:
+    """The comment of a GIF; empty where there is none, or no GIF."""
+    from PIL import Image
+
+    try:
+        with Image.open(path) as image:
+            return image.info.get("comment", b"").decode()
+    except (OSError, ValueError):
+        return ""

@@ -1,0 +1,126 @@
+"""Films at the end of evaluations: what the agent did, once, and at no cost to any score."""
+
+import os
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+from PIL.GifImagePlugin import GifImageFile
+
+import metarl
+from metarl import cells, filming
+from metarl.evaluation import evaluate_rule
+from metarl.io.films import film_path
+from metarl.io.video import comment_of, enlarge
+from metarl.ops.distributions import policy
+from metarl.rollout import first_inputs, successor
+
+ENV = "DelayedChain-v0"
+SIZES: Any = {"seeds": (3, 4), "budget": 1280, "points": 1, "episodes": 4}
+RULE = "reinforce learning_rate=0.1"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def quick(compile_once):
+    """Compiled programmes are shared."""
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory):
+    """A folder with a film, the results, and the parts and learners that were filmed."""
+    folder, seen = tmp_path_factory.mktemp("filmed"), []
+    film = filming.Camera._film
+
+    def noted(camera, learners):
+        seen.append((camera._cell.parts, learners))
+        film(camera, learners)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(filming.Camera, "_film", noted)
+        results = evaluate_rule(RULE, [ENV], folder=folder, films=True, **SIZES)
+    (one,) = seen
+    return folder, results, *one
+
+
+def by_hand(parts, learners):
+    """Pictures of an episode of the first learner, step by step."""
+    params, env_params = jax.tree.map(lambda x: x[0], (learners.params, learners.env_params))
+    key = jax.random.fold_in(jax.random.key(3), filming._FILM)
+    reset_key, play_key = jax.random.split(key)
+    step, render = jax.jit(parts.env.step), jax.jit(parts.env.render)
+    state, ts = parts.env.reset(reset_key, env_params)
+    inputs, carry = first_inputs(parts.env, ts), parts.agent.carry()
+    yield render(state, env_params)
+    for key in jax.random.split(play_key, filming.STEPS):
+        act_key, step_key = jax.random.split(key)
+        heads, carry = parts.agent.apply(params, carry, inputs)
+        action = policy(heads).sample(act_key)
+        state, ts = step(step_key, state, action, env_params)
+        yield render(state, env_params)
+        if ts.last:
+            return
+        inputs = successor(ts, action)
+
+
+def test_the_film_shows_the_first_seeds_agent(filmed):
+    folder, _, parts, learners = filmed
+    wanted = enlarge(np.stack([*by_hand(parts, learners)]), filming.SIDE)
+    shown = []
+    with GifImageFile(film_path(folder, ENV)) as image:
+        for i in range(image.n_frames):
+            image.seek(i)
+            shown += [np.asarray(image.convert("RGB"))] * round(image.info["duration"] / 50)
+    shown = shown[: len(wanted)]  # equal frames are one of longer duration, and the last one stays
+    np.testing.assert_array_equal(shown, wanted)
+
+
+def test_scores_are_those_of_an_evaluation_without_films(filmed, tmp_path):
+    _, results, *_ = filmed
+    plain = evaluate_rule(RULE, [ENV], folder=tmp_path, **SIZES)
+    assert plain.records == results.records and not (tmp_path / "films").exists()
+    later = evaluate_rule(RULE, [ENV], folder=tmp_path, films=True, **SIZES)
+    assert later.about[later.rules[0]]["unfilmed"] == {
+        ENV: "it was finished before, without a film"
+    }
+
+
+def test_a_film_is_made_once_and_that_of_another_cell_replaced(filmed, monkeypatch):
+    folder, results, parts, learners = filmed
+    path = film_path(folder, ENV)
+    before, mark = os.stat(path).st_mtime_ns, comment_of(path)
+    again = evaluate_rule(RULE, [ENV], folder=folder, films=True, **SIZES)
+    assert again.records == results.records and "unfilmed" not in again.about[again.rules[0]]
+
+    def ended(cell):
+        cell.at_end(learners)
+        return np.zeros((2, 2))
+
+    monkeypatch.setattr(cells, "play_cell", ended)
+    for cell in (folder / "cells").iterdir():
+        cell.unlink()  # as if it was killed after the film
+    evaluate_rule(RULE, [ENV], folder=folder, films=True, **SIZES)
+    assert os.stat(path).st_mtime_ns == before
+    evaluate_rule(RULE, [ENV], folder=folder, films=True, **{**SIZES, "episodes": 5})
+    assert os.stat(path).st_mtime_ns != before and comment_of(path) != mark
+
+
+def test_what_cannot_be_drawn_is_left_out_with_a_word(tmp_path, monkeypatch):
+    def ended(cell):
+        cell.at_end(None)  # nobody to film
+        return np.zeros((2, 2))
+
+    monkeypatch.setattr(cells, "play_cell", ended)
+    said, envs = [], [ENV, "ProbeAction-v0"]
+    told = evaluate_rule(RULE, envs, folder=tmp_path, films=True, report=said.append, **SIZES)
+    why = told.about[told.rules[0]]["unfilmed"]
+    assert "AttributeError" in why[ENV] and why["ProbeAction-v0"] == "it draws no pictures"
+    assert not hasattr(metarl.make("ProbeAction-v0"), "render")
+    assert "ProbeAction-v0: no film, it draws no pictures" in said
+    with pytest.raises(ValueError, match="films need a folder"):
+        evaluate_rule(RULE, envs, films=True, **SIZES)
+
+
+def test_the_comment_of_what_is_no_gif_is_empty(tmp_path):
+    (tmp_path / "x.gif").write_bytes(b"GIF89a")
+    assert comment_of(tmp_path / "x.gif") == comment_of(tmp_path / "absent.gif") == ""
