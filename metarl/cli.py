@@ -23,7 +23,7 @@ from metarl.commands import (
     Train,
 )
 from metarl.config import Part, Tune, whole_number
-from metarl.rule_commands import Compare, EvaluateRule
+from metarl.rule_commands import Compare, EvaluateRule, Report
 from metarl.text_commands import TextTrials
 
 COMMANDS: dict[str, Any] = {
@@ -33,6 +33,7 @@ COMMANDS: dict[str, Any] = {
     "evaluate": Evaluate,
     "evaluate-rule": EvaluateRule,
     "compare": Compare,
+    "report": Report,
     "play": Play,
     "render": Render,
     "envs": Envs,

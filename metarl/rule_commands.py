@@ -25,8 +25,8 @@ class EvaluateRule:
 
     `metarl evaluate-rule lpg-grid --suite grid-heldout --seeds 10`. RULE is a name or shipped
     weights (`metarl parts`), a file of weights, the folder of a meta-training, or module:function.
-    Writes results.csv and results.json. After Ctrl-C the same command with the same --out goes on,
-    and plays no environment twice that was finished.
+    Writes results.csv, results.json, and report.html to look at. After Ctrl-C the same command with
+    the same --out goes on, and plays no environment twice that was finished.
     """
 
     rule: Annotated[Part, tyro.conf.Positional, _rule]
@@ -43,12 +43,15 @@ class EvaluateRule:
     """Of each evaluation and seed."""
     agent: Part = field(default_factory=lambda: Part("auto"))
     """Agent, then its settings. `auto`: tables where states have numbers, else networks."""
+    films: bool = True
+    """Film one episode of the first seed at the end, where an environment can be drawn."""
     out: pathlib.Path | None = None
     """Folder of the results; by default a new one in runs/."""
 
     def __call__(self) -> None:
         """Runs the command."""
         from metarl.evaluation import evaluate_rule
+        from metarl.io.report import write_report
         from metarl.io.runs import free_path
 
         named = _joined(self.suite)
@@ -56,14 +59,16 @@ class EvaluateRule:
         title = re.sub(r"[^a-z0-9.]+", "-", " ".join([self.rule.title, *named]).lower())
         out = self.out or free_path(pathlib.Path("runs"), title[:80])
         sizes: dict[str, Any] = {
-            name: getattr(self, name) for name in ("seeds", "budget", "points", "episodes", "agent")
+            name: getattr(self, name)
+            for name in ("seeds", "budget", "points", "episodes", "agent", "films")
         }
         with Console() as report:
             report.line(f"results go to {out}")
             results = evaluate_rule(self.rule, envs, folder=out, report=report.line, **sizes)
             for line in sentences(results):
                 report.line(line)
-            report.line(f"{out / 'results.json'}, {out / 'results.csv'}")
+            page = write_report({out: results}, out)
+            report.line(f"{out / 'results.json'}, {out / 'results.csv'}, {page}")
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class Compare:
     """Compare results of `evaluate-rule`: aggregates with intervals, and tests of every pair.
 
     `metarl compare runs/a2c-minatar runs/lpg-grid-minatar`. Folders may be of one rule each or
-    merged ones; `--out` keeps the merged results.
+    merged ones; `--out` keeps the merged results, with a report and films.
     """
 
     results: Annotated[tuple[pathlib.Path, ...], tyro.conf.Positional, _results]
@@ -81,13 +86,47 @@ class Compare:
 
     def __call__(self) -> None:
         """Runs the command."""
-        from metarl.results import Results
+        from metarl.io.films import found, gather
+        from metarl.io.report import write_report
 
-        merged = Results.merge(Results.load(folder) for folder in self.results)
+        parts, merged = _loaded(self.results)
         for line in [*sentences(merged), *contests(merged)]:
             print(line)
         if self.out:
             print(merged.save(self.out))
+            gather(found(parts), self.out)
+            print(write_report(parts, self.out))
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write a report on results of `evaluate-rule`: one HTML file with figures, tables and films.
+
+    `metarl report runs/a2c-minatar runs/lpg-grid-minatar --out runs/both`. The file needs nothing
+    beside it; its figures are also written apart, as PNGs.
+    """
+
+    results: Annotated[tuple[pathlib.Path, ...], tyro.conf.Positional, _results]
+    """Folders."""
+    out: pathlib.Path | None = None
+    """Folder of the report; by default that of the results, if it is one."""
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        from metarl.io.report import write_report
+
+        out = self.out or self.results[0]
+        if self.out is None and len(self.results) > 1:
+            raise ValueError("say where the report on several results belongs: --out FOLDER")
+        print(write_report(_loaded(self.results)[0], out))
+
+
+def _loaded(folders: tuple[pathlib.Path, ...]) -> tuple[dict[pathlib.Path, "Results"], "Results"]:
+    """Results by folder, and all as one, which no rule may be in twice."""
+    from metarl.results import Results
+
+    loaded = [Results.load(folder) for folder in folders]
+    return dict(zip(folders, loaded, strict=True)), Results.merge(loaded)
 
 
 def _joined(words: tuple[str, ...]) -> list[str]:

@@ -49,7 +49,7 @@ def wheel(sdist, tmp_path_factory):
     return build(source, "wheel", tmp_path_factory.mktemp("wheel"))
 
 
-def files(suffixes=(".py", ".npz", ".md", ".json")):
+def files(suffixes=(".py", ".npz", ".md", ".json", ".html")):
     """Every file that belongs in the wheel, by its name there."""
     for folder, place in FOLDERS.items():
         for path in (ROOT / folder).rglob("*"):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from metarl.io.figures import Curve
+from metarl.io.figures import Curve, save
 from metarl.recipes.common import Panel
 
 CROWD = 6  # lines of a panel beyond which the legend stands below all panels
@@ -36,10 +36,7 @@ def draw(panels: Sequence[Panel], path: pathlib.Path, *, title: str) -> pathlib.
         axes.set_visible(False)
     if crowded:
         _legend(figure, grid)
-    temporary = path.with_name(f".{path.name}.tmp")
-    figure.savefig(temporary, format="png")
-    temporary.replace(path)
-    return path
+    return save(figure, path)
 
 
 def colours_of(panels: Sequence[Panel]) -> dict[str, Any]:
