@@ -1,5 +1,6 @@
 """The examples run, and the README shows them as they are."""
 
+import json
 import pathlib
 import re
 import runpy
@@ -39,3 +40,20 @@ def test_a_rule_of_ones_own_is_tuned_by_both_outer_loops(tmp_path, capsys):
     source = (ROOT / "examples" / "tune_own_rule.py").read_text()
     code = source.split("# [rule]\n")[1].split("# [end]")[0]
     assert len([line for line in code.splitlines() if line.strip()]) <= 45
+
+
+def test_the_notebook_runs_from_top_to_bottom(tmp_path, monkeypatch):
+    pytest.importorskip("pandas")
+    monkeypatch.chdir(tmp_path)
+    notebook = json.loads((ROOT / "examples" / "evaluate_rule.ipynb").read_text())
+    cells = [cell for cell in notebook["cells"] if cell["cell_type"] == "code"]
+    assert not any(cell["outputs"] or cell["execution_count"] for cell in cells)
+    known: dict = {}
+    for cell in cells:
+        exec("".join(cell["source"]), known)
+    assert known["results"].rules == ("a2c", "ppo") and len(known["final"]) == 2 * 2 * 3
+    lines = known["axes"].get_lines()
+    for rule, line in zip(known["results"].rules, lines, strict=True):
+        assert line.get_ydata()[-1] == known["results"].aggregates(rule)["iqm"].value
+    assert 0 <= known["contest"].improvement.value <= 1
+    assert (tmp_path / "runs" / "notebook" / "report.html").is_file()
