@@ -44,7 +44,7 @@ class Settings:
     layers: int = 3
     steps: int = 12_000_000
     num_envs: int = 256
-    chunks: int = 12
+    chunks: int = 24
     boards: int = 2048  # held out, that each test plays
     learning_rate: float = 3e-3
     entropy_cost: float = 0.01
