@@ -52,7 +52,7 @@ def build(config: Config) -> Parts:
       ValueError: an unknown name or setting, or parts that do not fit together.
     """
     env, env_params, env_part = make_env(config.env)
-    rule_builder, heads, rule_part = _rule(config.rule, env)
+    rule_builder, heads, rule_part = rule_of(config.rule, env)
     agent, agent_part = _agent(config.agent, env, heads)
     if isinstance(env, HostEnv) and config.reset.name != "fresh":
         raise ValueError(
@@ -171,7 +171,8 @@ def rule_settings(name: str) -> tuple[dict[str, Value], dict[str, Value]]:
     return settings(module.hypers), shapes
 
 
-def _rule(part: Part, env: Environment) -> tuple[Callable[..., UpdateRule], Any, Part]:
+def rule_of(part: Part, env: Environment) -> tuple[Callable[..., UpdateRule], Any, Part]:
+    """`(agent, heads, **settings) -> rule`, its heads, and the part with all settings."""
     shipped = weights.shipped()
     if part.name.endswith(weights.SUFFIX) or part.name in shipped:
         return _weights(part, env)

@@ -23,7 +23,7 @@ from metarl.commands import (
     Train,
 )
 from metarl.config import Part, Tune, whole_number
-from metarl.rule_commands import Compare, EvaluateRule, Report
+from metarl.rule_commands import Compare, EvaluateRule, Inspect, Report
 from metarl.text_commands import TextTrials
 
 COMMANDS: dict[str, Any] = {
@@ -34,6 +34,7 @@ COMMANDS: dict[str, Any] = {
     "evaluate-rule": EvaluateRule,
     "compare": Compare,
     "report": Report,
+    "inspect": Inspect,
     "play": Play,
     "render": Render,
     "envs": Envs,

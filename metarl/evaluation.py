@@ -76,8 +76,7 @@ def evaluate_rule(
         raise ValueError("films need a folder to lie in")
     convention = suite(envs)
     convention = convention if budget is None else replace(convention, steps=budget)
-    part, own = _part(rule), _part(agent)
-    part = replace(part, name=_weights_of(part.name))
+    part, own = named_rule(rule), _part(agent)
     wanted = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     start = time.perf_counter()
     title = str(replace(part, name=part.title))
@@ -122,6 +121,22 @@ def _how(convention: Suite, part: Part, seeds: Sequence[int]) -> dict[str, Any]:
         **{"python": platform.python_version(), "platform": platform.platform()},
         "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
     }
+
+
+def parts_of(rule: str | Part, agent: str | Part, env: str, convention: Suite, seeds: int) -> Parts:
+    """The parts of lives by a rule as `evaluate_rule` chooses them, which names rules alike.
+
+    Raises:
+      ValueError: an unknown name or setting, or a rule that cannot act in the environment.
+    """
+    part = named_rule(rule)
+    return _build(part, _part(agent), env, convention, tuple(range(seeds)))
+
+
+def named_rule(rule: str | Part) -> Part:
+    """A rule with its settings; the folder of a meta-training is the weights in it."""
+    part = _part(rule)
+    return replace(part, name=_weights_of(part.name))
 
 
 def _build(part: Part, agent: Part, env: str, convention: Suite, seeds: tuple[int, ...]) -> Parts:

@@ -129,6 +129,45 @@ def _loaded(folders: tuple[pathlib.Path, ...]) -> tuple[dict[pathlib.Path, "Resu
     return dict(zip(folders, loaded, strict=True)), Results.merge(loaded)
 
 
+@dataclass(frozen=True)
+class Inspect:
+    """Look inside an update rule: what it does to policies, and which inputs it listens to.
+
+    `metarl inspect lpo-minatar`. RULE is as of `evaluate-rule`. Writes inspection.json and figures:
+    push.png, how one update pushes an action by its reward, probability and ratio, and how far
+    credit reaches; life.png, sizes of updates, KL and entropy over lives; of rules with a learned
+    target targets.png; of PPO and its relatives drift.png; inputs.png, where a network has inputs.
+    """
+
+    rule: Annotated[Part, tyro.conf.Positional, _rule]
+    """Name, then settings: `ppo clip=0.1`."""
+    env: Part = field(default_factory=lambda: Part("Catch-v0"))
+    """In which agents live by it; with settings."""
+    agent: Part = field(default_factory=lambda: Part("mlp"))
+    """Agent, then its settings, or `auto` as of `evaluate-rule`."""
+    seeds: int = 5
+    """Lives."""
+    updates: int = 200
+    """Of each life."""
+    out: pathlib.Path | None = None
+    """Folder of the results; by default a new one in runs/."""
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        from metarl.inspection import inspect_rule
+        from metarl.inspection.save import save
+        from metarl.io.runs import free_path
+
+        title = re.sub(r"[^a-z0-9.]+", "-", f"inspect {self.rule.title}".lower())
+        sizes: dict[str, Any] = {name: getattr(self, name) for name in ("seeds", "updates")}
+        with Console() as report:
+            found = inspect_rule(self.rule, str(self.env), agent=self.agent, **sizes)
+            for path in save(found, self.out or free_path(pathlib.Path("runs"), title[:80])):
+                report.line(str(path))
+            for note in found.notes:
+                report.line(note)
+
+
 def _joined(words: tuple[str, ...]) -> list[str]:
     """Ids with their settings: `Snake-v0 size=6 Catch-v0` are two."""
     named: list[str] = []

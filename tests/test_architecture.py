@@ -35,6 +35,7 @@ LAYERS = [  # a module imports from its own folder and from the layers above it
     {"meta_programme", "cells"},
     {"filming"},
     {"evaluation"},
+    {"inspection"},
     {"training_programme"},
     {"hosted"},
     {"run"},

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from metarl.io.figures import Curve, save
-from metarl.recipes.common import Panel
+from metarl.recipes.common import Map, Panel
 
 CROWD = 6  # lines of a panel beyond which the legend stands below all panels
 
@@ -72,12 +72,15 @@ def _panel(axes: Any, panel: Panel, colours: dict[str, Any], *, legend: bool) ->
         axes.bar(i, bar.mean, yerr=error if known else None, capsize=3, color=colours[bar.label])
     if panel.bars:
         labels = [bar.label for bar in panel.bars]
-        axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right", fontsize=8)
+        turn: Any = {"rotation": 90} if len(labels) > 12 else {"rotation": 30, "ha": "right"}
+        axes.set_xticks(range(len(labels)), labels, fontsize=8, **turn)
     for name, level in panel.levels.items():
         axes.axhline(level, ls="--", lw=1, color="0.4")
         axes.annotate(
             name, (0.01, level), xycoords=("axes fraction", "data"), fontsize=7, va="bottom"
         )
+    if panel.map is not None:
+        _map(axes, panel.map)
     axes.set_title(panel.title, fontsize=9)
     axes.set(xlabel=panel.xlabel, ylabel=panel.ylabel)
     if panel.lines:
@@ -85,5 +88,16 @@ def _panel(axes: Any, panel: Panel, colours: dict[str, Any], *, legend: bool) ->
     if panel.logarithmic:
         axes.set_yscale("log")
     axes.grid(alpha=0.3)
-    if panel.lines and legend:
+    if panel.lines and legend and any(line.label for line in panel.lines):
         axes.legend(frameon=False, fontsize=7)
+
+
+def _map(axes: Any, shown: Map) -> None:
+    signed = shown.z.min() < 0
+    ends = {"vmin": -shown.limit if signed else 0, "vmax": shown.limit}
+    colours = "RdBu_r" if signed else "viridis"
+    mesh = axes.pcolormesh(shown.x, shown.y, shown.z, cmap=colours, shading="auto", **ends)
+    axes.figure.colorbar(mesh, ax=axes)
+    if np.ptp(shown.z) > 1e-6 * shown.limit:
+        lines = axes.contour(shown.x, shown.y, shown.z, levels=8, colors="0.2", linewidths=0.6)
+        axes.clabel(lines, fontsize=6)

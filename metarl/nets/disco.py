@@ -17,7 +17,14 @@ from metarl.nets.linear import linear
 from metarl.nets.lstm import lstm, lstm_backwards, truncated_lstm_init
 from metarl.types import Eta, Key, Params
 
-SEEN, PER_ACTION = 27, 9  # widths of what the LSTM reads of a step, and the mixers of an action
+NAMES = (  # of what the LSTM reads of a step
+    *("probability", "old probability", "log reward", "goes on", "value", "next value"),
+    *("advantage", "unit advantage", "slow probability", "y", "next y", "slow y", "next slow y"),
+    *("z", "mean z", "next mean z", "best z", "next best z"),
+    *("slow z", "slow mean z", "next slow mean z", "slow best z", "next slow best z"),
+    *("mean mix 1", "mean mix 2", "mix 1", "mix 2"),
+)
+SEEN, PER_ACTION = len(NAMES), 9  # widths of that, and of what the mixers read of an action
 
 
 class Sizes(NamedTuple):
@@ -96,21 +103,30 @@ def disco_net(
 
     The targets are gated by the memory from before this update.
     """
-    x, actions = features(eta["embed"], seen)
-    ended = seen.terminated.swapaxes(0, 1)
-    hidden = lstm_backwards(eta["core"], x.swapaxes(0, 1), ended).swapaxes(0, 1)  # [N, T, H]
+    targets, gated = targets_of(eta, memory, *features(eta["embed"], seen), seen.terminated)
+    life = eta["life"]
+    x, _ = features(life["embed"], seen)
+    said = embedded(life["embed"]["y"], jax.nn.softmax(targets.y))[..., None]
+    x = jnp.concatenate([x, linear(eta["summary"], gated), said], axis=-1)  # [N, T, 29]
+    lived = lstm(life["core"], memory, linear(life["in"], x).mean(axis=(0, 1)))
+    return targets, lived
+
+
+def targets_of(
+    eta: Eta,
+    memory: tuple[jax.Array, jax.Array],
+    x: jax.Array,
+    actions: jax.Array,
+    ended: jax.Array,
+) -> tuple[Targets, jax.Array]:
+    """The targets, and what they are read from [N, T, H], of features [N, T, 27], [N, T, A, 2]."""
+    steps = (x.swapaxes(0, 1), ended.swapaxes(0, 1))
+    hidden = lstm_backwards(eta["core"], *steps).swapaxes(0, 1)
     gated = hidden * linear(eta["gate"], memory[1])
-    y, z = linear(eta["y"], gated), linear(eta["z"], gated)
     wide = jnp.broadcast_to(gated[:, :, None], (*actions.shape[:-1], gated.shape[-1]))
     mixed = mixer(eta["policy"][0], jnp.concatenate([wide, actions], axis=-1))
     pi = linear(eta["policy"][1], mixed)[..., 0]  # [N, T, A]
-
-    life = eta["life"]
-    x, _ = features(life["embed"], seen)
-    said = embedded(life["embed"]["y"], jax.nn.softmax(y))[..., None]
-    x = jnp.concatenate([x, linear(eta["summary"], gated), said], axis=-1)  # [N, T, 29]
-    lived = lstm(life["core"], memory, linear(life["in"], x).mean(axis=(0, 1)))
-    return Targets(pi, y, z), lived
+    return Targets(pi, linear(eta["y"], gated), linear(eta["z"], gated)), gated
 
 
 def features(embed: Params, seen: Seen) -> tuple[jax.Array, jax.Array]:

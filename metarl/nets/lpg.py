@@ -81,12 +81,17 @@ def lpg_net(eta: Eta, seen: Seen, *, core: str) -> Targets:
 
     Reverse mode passes once through a GRU, forward mode does not (`metarl.nets.gru_pass`).
     """
-    x = jnp.moveaxis(features(eta["embed"], seen), 1, 0)  # [T, N, 5 + F]
+    return targets_of(eta, features(eta["embed"], seen), seen.last, core=core)
+
+
+def targets_of(eta: Eta, x: jax.Array, last: jax.Array, *, core: str) -> Targets:
+    """The same from what the core reads of each step, [N, T, 5 + F]."""
+    x = jnp.moveaxis(x, 1, 0)
     both = [eta["pi"], eta["y"]]
     read = {k: jnp.concatenate([layer[k] for layer in both], axis=-1) for k in ("w", "b")}
 
     run = lstm_backwards if core == "lstm" else gru_backwards
-    out = linear(read, jax.nn.relu(run(eta["core"], x, seen.last.swapaxes(0, 1))))
+    out = linear(read, jax.nn.relu(run(eta["core"], x, last.swapaxes(0, 1))))
     out = jnp.moveaxis(out, 0, 1)  # [N, T, 1 + M]
     return Targets(out[..., 0], out[..., 1:])
 

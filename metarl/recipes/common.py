@@ -56,9 +56,18 @@ class Bar(NamedTuple):
     high: float
 
 
+class Map(NamedTuple):
+    """What a panel shows as colours, with contours; white is zero where signs differ."""
+
+    x: np.ndarray  # [X]
+    y: np.ndarray  # [Y]
+    z: np.ndarray  # [Y, X]
+    limit: float  # where colours end, on either side of zero
+
+
 @dataclass(frozen=True)
 class Panel:
-    """One pair of axes: lines or bars."""
+    """One pair of axes: lines, bars or a map."""
 
     title: str
     xlabel: str = ""
@@ -67,6 +76,7 @@ class Panel:
     bars: Sequence[Bar] = ()
     levels: Mapping[str, float] = field(default_factory=dict)  # name -> height of a dashed line
     logarithmic: bool = False  # the vertical axis
+    map: Map | None = None
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,22 @@
+"""An inspection as a folder: its numbers, and figures of them."""
+
+import json
+import pathlib
+
+from metarl.files import write_atomically
+from metarl.inspection import Inspection
+from metarl.inspection.panels import panels_of
+from metarl.io.panels import draw
+
+
+def save(found: Inspection, folder: pathlib.Path) -> list[pathlib.Path]:
+    """Writes `inspection.json` and a PNG for each figure; replaces those that are there.
+
+    Returns:
+      The paths.
+    """
+    path = folder / "inspection.json"
+    write_atomically(path, (json.dumps(found.numbers()) + "\n").encode())
+    title = f"{found.rule}, lives in {found.env}"
+    figures = panels_of(found).items()
+    return [path, *(draw(panels, folder / f"{name}.png", title=title) for name, panels in figures)]
