@@ -17,7 +17,7 @@ from metarl.ops import aggregate
 from metarl.ops.aggregate import Interval, Outcome
 
 VERSION = "metarl-results-1"
-_TABLE, _TOLD = "results.csv", "results.json"
+_TABLE, _TOLD, _COLUMNS = "results.csv", "results.json", "results.parquet"
 
 
 class Record(NamedTuple):
@@ -161,11 +161,15 @@ class Results:
         return pandas.DataFrame(self.records, columns=list(Record._fields))
 
     def save(self, folder: str | pathlib.Path) -> pathlib.Path:
-        """Writes results.csv and results.json, which `load` reads; returns the folder."""
+        """Writes results.csv and results.json, which `load` reads; returns the folder.
+
+        With pandas and pyarrow the records are also in results.parquet.
+        """
         folder, file = pathlib.Path(folder), io.StringIO(newline="")
         writer = csv.writer(file, lineterminator="\n")
         writer.writerows([Record._fields, *self.records])
         write_atomically(folder / _TABLE, file.getvalue().encode())
+        self._save_columns(folder / _COLUMNS)
         told = {
             "version": VERSION,
             "about": self.about,
@@ -217,6 +221,16 @@ class Results:
             {k: v for one in results for k, v in one.skipped.items()},
             {k: v for one in results for k, v in one.about.items()},
         )
+
+    def _save_columns(self, path: pathlib.Path) -> None:
+        """The frame as Parquet; without pandas or pyarrow there is no file, nor an old one."""
+        file = io.BytesIO()
+        try:
+            self.frame().to_parquet(file, engine="pyarrow", index=False)
+        except ImportError:
+            path.unlink(missing_ok=True)
+            return
+        write_atomically(path, file.getvalue())
 
     def _known(self, rule: str) -> None:
         if rule not in self.rules:

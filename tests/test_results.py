@@ -134,3 +134,22 @@ def test_without_pandas_the_error_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match=r"pip install metarl-jax\[pandas\]"):
         BOTH.frame()
+
+
+def test_records_are_also_kept_as_parquet_where_that_can_be_written(tmp_path, monkeypatch):
+    pandas = pytest.importorskip("pandas")
+    pytest.importorskip("pyarrow")
+    BOTH.save(tmp_path)
+    found = pandas.read_parquet(tmp_path / "results.parquet")
+    pandas.testing.assert_frame_equal(found, BOTH.frame())
+    Results((), {}, {}).save(tmp_path)
+    assert len(pandas.read_parquet(tmp_path / "results.parquet")) == 0
+
+
+@pytest.mark.parametrize("absent", ["pandas", "pyarrow"])
+def test_without_parquet_the_rest_is_written(tmp_path, monkeypatch, absent):
+    (tmp_path / "results.parquet").write_text("of older results")
+    monkeypatch.setitem(sys.modules, absent, None)
+    BOTH.save(tmp_path)
+    assert not (tmp_path / "results.parquet").exists()
+    assert repr(Results.load(tmp_path).records) == repr(BOTH.records)
