@@ -2,9 +2,6 @@
 
 import dataclasses
 import inspect
-import pathlib
-from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -12,22 +9,19 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl import registry
-from metarl.config import Config, Part, Value
+from metarl.config import Config, MetaConfig, Part, Value
 from metarl.grouped import grouped
 from metarl.host.env import HostEnv
+from metarl.named_rules import CannotAct, rule_of
+from metarl.registry import PUBLISHED
 from metarl.rollout import VectorEnv, fresh, pool, vectorize
-from metarl.rules import weights
+from metarl.settings import coerce, settings, settle
 from metarl.types import Agent, Environment, Eta, PyTree, UpdateRule
 from metarl.wrappers import ORDER, params_for, wrap
 
 _STATISTICS = 0x73746174  # the seed of random play, apart from all seeds of training
 
 HOSTED = "gym/"  # environments of Gymnasium's, stepped on the host
-DIGEST = "digest"  # of learned weights, beside the settings of their rule
-
-
-class CannotAct(ValueError):
-    """A rule or an agent that is not made for the actions or observations of an environment."""
 
 
 class Parts(NamedTuple):
@@ -39,6 +33,11 @@ class Parts(NamedTuple):
     agent: Agent
     rule: UpdateRule
     venv: VectorEnv
+
+    def rule_with(self, **numbers: Any) -> UpdateRule:
+        """The rule with other numbers for settings of these names; they may be traced."""
+        make, heads, _ = rule_of(self.config.rule, self.env)
+        return make(self.agent, heads, **numbers)
 
     def eta(self, key: jax.Array) -> Eta:
         """The rule's meta-parameters. The key is consumed."""
@@ -52,8 +51,9 @@ def build(config: Config) -> Parts:
       ValueError: an unknown name or setting, or parts that do not fit together.
     """
     env, env_params, env_part = make_env(config.env)
-    rule_builder, heads, rule_part = rule_of(config.rule, env)
-    agent, agent_part = _agent(config.agent, env, heads)
+    updates = None if isinstance(config, MetaConfig) else config.updates
+    make, heads, rule_part = rule_of(config.rule, env, updates)
+    agent, agent_part = _agent(agent_for(config), env, heads)
     if isinstance(env, HostEnv) and config.reset.name != "fresh":
         raise ValueError(
             f"{config.env.name} starts its own episodes: --reset {config.reset.name} is not for it"
@@ -62,7 +62,7 @@ def build(config: Config) -> Parts:
     resolved = dataclasses.replace(
         config, env=env_part, rule=rule_part, agent=agent_part, reset=reset_part
     )
-    return Parts(resolved, env, env_params, agent, rule_builder(agent, heads), venv)
+    return Parts(resolved, env, env_params, agent, make(agent, heads), venv)
 
 
 def make_env(part: Part) -> tuple[Environment, PyTree, Part]:
@@ -80,7 +80,7 @@ def make_env(part: Part) -> tuple[Environment, PyTree, Part]:
     env = registry.make(part.name)
     fields = _fields(env)
     static = {
-        name: _coerce(f"{part.name} {name}", value, fields[name])
+        name: coerce(f"{part.name} {name}", value, fields[name])
         for name, value in part.fields.items()
         if name in fields
     }
@@ -125,114 +125,12 @@ def _gathered(wrappers: dict[str, Value]) -> dict[str, Any]:
     return gathered
 
 
-def settings(builder: Callable[..., Any], *, apart: tuple[str, ...] = ()) -> dict[str, Value]:
-    """The settings of a builder and their defaults: its parameters that have one, less `apart`."""
-    parameters = inspect.signature(builder).parameters.values()
-    return {
-        p.name: p.default
-        for p in parameters
-        if p.default is not p.empty and p.name not in apart and p.kind is not p.VAR_KEYWORD
-    }
-
-
-def settle(what: str, given: dict[str, Value], known: dict[str, Value]) -> dict[str, Value]:
-    """`known` with the values `given`, each of the kind of its default.
-
-    Raises:
-      ValueError: an unknown setting, or a value of another kind.
-    """
-    for name in given:
-        if name not in known:
-            hint = registry.did_you_mean(name, list(known))
-            raise ValueError(f"{what} has no setting {name!r}{hint} it has {list(known)}")
-    return {
-        name: _coerce(f"{what} {name}", given[name], default) if name in given else default
-        for name, default in known.items()
-    }
-
-
-def at_scale(part: Part, scales: Mapping[str, Any], scale: str) -> Any:
-    """The settings of a scale, a dataclass, with those of `part` in their place.
-
-    Raises:
-      ValueError: no such scale or setting.
-    """
-    if scale not in scales:
-        raise ValueError(f"{part.name} has no scale {scale!r}; it has {', '.join(scales)}")
-    base = scales[scale]
-    known = {f.name: getattr(base, f.name) for f in dataclasses.fields(base)}
-    return type(base)(**settle(part.name, part.fields, known))
-
-
-def rule_settings(name: str) -> tuple[dict[str, Value], dict[str, Value]]:
-    """Numbers that are a rule's eta, and what fixes its shape, each with defaults."""
-    module, rule = _found(name)
-    shapes = {**settings(module.heads), **settings(rule, apart=("optimizer", "eta"))}
-    return settings(module.hypers), shapes
-
-
-def rule_of(part: Part, env: Environment) -> tuple[Callable[..., UpdateRule], Any, Part]:
-    """`(agent, heads, **settings) -> rule`, its heads, and the part with all settings."""
-    shipped = weights.shipped()
-    if part.name.endswith(weights.SUFFIX) or part.name in shipped:
-        return _weights(part, env)
-    if part.name not in registry.RULES and not {".", ":"} & {*part.name}:
-        raise registry.unknown("rule", part.name, sorted([*registry.RULES, *shipped]))
-    module, own = _found(part.name)
-    numbers, shapes = rule_settings(part.name)
-    chosen = settle(part.name, part.fields, {**numbers, **shapes})
-    eta = module.hypers(**{name: chosen[name] for name in numbers})
-    rule = partial(own, eta=eta)
-    return _fitted(part.name, env, module.heads, rule, chosen, set(shapes))
-
-
-def _weights(part: Part, env: Environment) -> tuple[Callable[..., UpdateRule], Any, Part]:
-    """The rule with a learned eta; the part then names a file by its whole path and its digest."""
-    found = weights.load(part.name)
-    _, shapes = rule_settings(found.rule)
-    known = {**shapes, **found.fields, **found.heads, DIGEST: found.digest}
-    chosen = settle(part.name, part.fields, known)
-    if chosen[DIGEST] != found.digest:
-        raise ValueError(
-            f"the weights {part.name} are not those that this run began with: their digest is "
-            f"{found.digest}, not {chosen[DIGEST]}; bring back the old file, or start a new run"
-        )
-    file = part.name.endswith(weights.SUFFIX)
-    name = str(pathlib.Path(part.name).resolve()) if file else part.name
-    heads = registry.rule_module(found.rule).heads
-    return _fitted(name, env, heads, found.rule_for, chosen, set(shapes))
-
-
-def _fitted(
-    name: str,
-    env: Environment,
-    heads: Callable[..., Any],
-    rule: Callable[..., UpdateRule],
-    chosen: dict[str, Value],
-    shapes: set[str],
-) -> tuple[Callable[..., UpdateRule], Any, Part]:
-    """A rule for an environment: `(agent, heads) -> rule`, its heads, and what it is called."""
-    for setting in shapes:
-        value = chosen[setting]
-        if type(value) is int and value < 1:
-            raise ValueError(f"{name} {setting} must be at least 1, got {value}")
-    widths = {setting: chosen[setting] for setting in settings(heads)}
-    try:
-        needed = heads(env, **widths)
-    except TypeError as error:
-        raise CannotAct(f"{name} cannot act here: {error}") from error
-    options = {setting: chosen[setting] for setting in shapes - widths.keys()}
-    return partial(rule, **options), needed, Part(name, chosen)
-
-
-def _found(name: str) -> tuple[Any, Callable[..., UpdateRule]]:
-    """A rule's module, and the rule: the function under the module's own name, or behind `:`."""
-    module = registry.rule_module(name)
-    own = name.partition(":")[2] or module.__name__.rpartition(".")[2]
-    for needed in ("heads", "hypers", own):
-        if not hasattr(module, needed):
-            raise ValueError(f"the module {module.__name__} is no rule: it has no {needed!r}")
-    return module, getattr(module, own)
+def agent_for(config: Config) -> Part:
+    """The agent that was asked for; `auto` is that of a published rule, and takes its settings."""
+    asked, known = config.agent, PUBLISHED.get(config.rule.name)
+    if known is None or asked.name not in ("auto", known.agent):
+        return asked
+    return Part(known.agent, {**known.options, **asked.fields})
 
 
 def _agent(part: Part, env: Environment, heads: Any) -> tuple[Agent, Part]:
@@ -259,24 +157,6 @@ def _venv(env: Environment, num_envs: int, reset: Part) -> tuple[VectorEnv, Part
     if reset.name == "grouped":
         return grouped(env, num_envs, **chosen), part
     return vectorize(env, num_envs, pool(**chosen) if reset.name == "pool" else fresh), part
-
-
-def _coerce(what: str, value: Value, default: Value) -> Value:
-    """`value` as the kind of `default`.
-
-    An integer may stand for a float, a number for a tuple of one, `a,b` for a tuple of words.
-    """
-    kind = type(default)
-    if isinstance(default, tuple) and not isinstance(value, tuple):
-        value = tuple(filter(None, value.split(","))) if isinstance(value, str) else (value,)
-    if isinstance(default, tuple) and default and isinstance(value, tuple):
-        return tuple(_coerce(what, v, default[0]) for v in value)
-    if kind is float and type(value) is int:
-        return float(value)
-    if default is not None and type(value) is not kind:
-        kinds = {bool: "true or false", int: "a whole number", float: "a number", str: "a name"}
-        raise ValueError(f"{what} should be {kinds.get(kind, kind.__name__)}, got {value!r}")
-    return value
 
 
 def _fields(env: Environment) -> dict[str, Value]:

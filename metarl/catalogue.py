@@ -30,12 +30,13 @@ class Parts:
 
     def __call__(self) -> None:
         """Runs the command."""
-        from metarl.build import rule_settings, settings
+        from metarl.named_rules import rule_settings
         from metarl.rules import weights
+        from metarl.settings import settings
 
         rows = [
             ("rule", name, {**one, **two})
-            for name in sorted(registry.RULES)
+            for name in sorted([*registry.RULES, *registry.PUBLISHED])
             for one, two in [rule_settings(name)]
         ]
         rows += [

@@ -5,7 +5,7 @@ import json
 import pathlib
 import re
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -13,17 +13,14 @@ import jax.numpy as jnp
 import numpy as np
 
 import metarl
-from metarl import registry
 from metarl.build import Parts
-from metarl.evaluate import evaluate
 from metarl.files import write_atomically
-from metarl.inner import birth, live
+from metarl.moulds import Mould, born, check, etas, older, played
+from metarl.named_rules import code_of
 from metarl.programme import seed_keys
-from metarl.rule_checks import are_finite, check_update, not_finite
-from metarl.rules import weights
-from metarl.rules.life import with_lifetime
+from metarl.rule_checks import not_finite
 from metarl.suites import Suite
-from metarl.types import Eta, Key, Learner, PyTree
+from metarl.types import Key, Learner, PyTree
 
 _PLAY, _LEVEL = 0x706C6179, 0x6C657665  # folded into a seed's key, apart from what training draws
 
@@ -51,11 +48,21 @@ class Cell(NamedTuple):
         return [each * point for point in range(self.points + 1)]
 
     @property
+    def mould(self) -> Mould:
+        """What it shares with all cells that one programme can play."""
+        return self.mould_of(())
+
+    def mould_of(self, free: Sequence[str]) -> Mould:
+        """The same where numbers of the rule are arguments of the programme."""
+        sizes = (self.updates, self.episodes, self.convention.max_steps)
+        return Mould.of(self.parts, *sizes, free)
+
+    @property
     def identity(self) -> dict[str, Any]:
         """All that its scores depend on."""
         return {
             "config": json.loads(self.parts.config.dumps()),
-            "code": code_of(self.parts.config.rule.name),
+            "code": code_of(self.parts.config.rule),
             "points": self.points,
             "episodes": self.episodes,
             "max_steps": self.convention.max_steps,
@@ -71,33 +78,46 @@ def kept(
 
     A file is found by the digest of all that its cell depends on; one that is damaged is made anew.
     """
-    if folder is None:
-        return _timed(cell, report)
-    text = json.dumps(cell.identity, sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    name = re.sub(r"[^a-z0-9.]+", "-", f"{cell.rule} {cell.env}".lower())[:80]
-    path = folder / "cells" / f"{name}-{digest}.json"
-    try:
-        told = json.loads(path.read_text())
-        returns = np.array(told["returns"], float)
-        if returns.shape == (len(cell.steps), len(cell.parts.config.seeds)):
-            report(f"{cell.env}: finished before, {path}")
-            return returns, float(told["seconds"])
-    except (OSError, ValueError, KeyError, TypeError):
-        pass  # absent or damaged
-    returns, seconds = _timed(cell, report)
-    told = {"identity": cell.identity, "seconds": seconds, "returns": returns.tolist()}
-    write_atomically(path, (json.dumps(told, indent=2) + "\n").encode())
-    return returns, seconds
-
-
-def _timed(cell: Cell, report: Callable[[str], None]) -> tuple[np.ndarray, float]:
+    found = None if folder is None else read(cell, folder)
+    if folder is not None and found is not None:
+        report(f"{cell.env}: finished before, {path_of(cell, folder)}")
+        return found
     start = time.perf_counter()
     returns = play_cell(cell)
     seconds = round(time.perf_counter() - start, 1)
     first, last = returns[0].mean(), returns[-1].mean()
     report(f"{cell.env}: return {last:.3g} after {cell.steps[-1]} steps, from {first:.3g}")
+    if folder is not None:
+        write(cell, folder, returns, seconds)
     return returns, seconds
+
+
+def path_of(cell: Cell, folder: pathlib.Path) -> pathlib.Path:
+    """The file of a cell."""
+    text = json.dumps(cell.identity, sort_keys=True)
+    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
+    name = re.sub(r"[^a-z0-9.]+", "-", f"{cell.rule} {cell.env}".lower())[:80]
+    return folder / "cells" / f"{name}-{digest}.json"
+
+
+def read(cell: Cell, folder: pathlib.Path) -> tuple[np.ndarray, float] | None:
+    """Returns and seconds of a cell that was kept; None where its file is absent or damaged."""
+    try:
+        told = json.loads(path_of(cell, folder).read_text())
+        returns = np.array(told["returns"], float)  # None becomes NaN
+        if returns.shape == (len(cell.steps), len(cell.parts.config.seeds)):
+            return returns, float(told["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return None
+
+
+def write(cell: Cell, folder: pathlib.Path, returns: np.ndarray, seconds: float) -> None:
+    """Keeps a cell; of an agent that diverged, returns are NaN."""
+    told = [[x if np.isfinite(x) else None for x in row] for row in returns.tolist()]
+    entry = {"identity": cell.identity, "seconds": seconds, "returns": told}
+    text = json.dumps(entry, indent=2, allow_nan=False) + "\n"
+    write_atomically(path_of(cell, folder), text.encode())
 
 
 def play_cell(cell: Cell) -> np.ndarray:
@@ -106,50 +126,54 @@ def play_cell(cell: Cell) -> np.ndarray:
     Raises:
       ValueError: of the rule, as `metarl.evaluation.evaluate_rule`.
     """
-    parts = cell.parts
-    seeds = jnp.stack([jax.random.key(seed) for seed in parts.config.seeds])
-    fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
-    levels = _levels(parts, cell.convention, fold(seeds, _LEVEL))
-    check_update(parts, jax.tree.map(lambda x: x[0], levels))
-    birth_keys, eta_keys, life_keys = seed_keys(parts.config)
-    play_keys, etas = fold(seeds, _PLAY), jax.vmap(parts.eta)(eta_keys)
-    born, score, advance = _programmes(cell)
-    learners = born(birth_keys, levels)
-    returns = [np.asarray(score(learners, play_keys))]
-    for steps in cell.steps[1:]:
-        learners, finite = advance(etas, learners, life_keys)
-        if leaf := not_finite(jax.device_get(finite)):
+    check(cell.mould)
+    found = []
+    for steps, returns, finite, learners in lives(cell, [{}]):
+        if leaf := not_finite(finite):
             raise ValueError(
                 f"{cell.rule} on {cell.env}: the agent's params/{leaf} is NaN or infinite after "
                 f"{steps} steps; lower its rates, or mend the rule"
             )
-        returns.append(np.asarray(score(learners, play_keys)))
-    cell.at_end(learners)
-    return np.stack(returns)
+        found.append(returns[0])
+        if steps == cell.steps[-1]:
+            cell.at_end(learners)
+    return np.stack(found)
 
 
-def _programmes(cell: Cell) -> tuple[Callable, Callable, Callable]:
-    """Birth, score and one part of a life, for all seeds at once; learners are donated."""
-    parts = cell.parts
-    sizes = {"episodes": cell.episodes, "max_steps": cell.convention.max_steps}
+def lives(
+    cell: Cell, candidates: Sequence[Mapping[str, float]]
+) -> Iterator[tuple[int, np.ndarray, PyTree, Learner]]:
+    """Lives of all seeds by each of the candidates, side by side, from one evaluation to the next.
 
-    def born(key: Key, level: PyTree) -> Learner:
-        learner = birth(parts.agent, parts.rule, parts.venv, level, key)
-        lifetime = cell.updates * cell.points
-        return learner.replace(rule_state=with_lifetime(learner.rule_state, lifetime))
+    Args:
+      cell: of which candidates are variants.
+      candidates: numbers of the rule for settings, all of the same names.
 
-    def played(learner: Learner, key: Key) -> jax.Array:
-        key = jax.random.fold_in(key, learner.age)
-        own = (parts.agent, parts.env, learner.params, learner.env_params, key)
-        return evaluate(*own, **sizes).ret.mean()
-
-    def older(eta: Eta, learner: Learner, key: Key) -> tuple[Learner, PyTree]:
-        own = (parts.agent, parts.rule, parts.venv, eta, learner, key)
-        learner, _ = live(*own, updates=cell.updates, length=parts.config.length)
-        return learner, are_finite(learner.params)
-
-    advance = jax.jit(jax.vmap(older), donate_argnums=1)
-    return jax.jit(jax.vmap(born)), jax.jit(jax.vmap(played)), advance
+    Yields:
+      Environment steps, mean returns [C, S], which params are finite [C * S], none being told at
+      birth, and the learners [C * S, ...], which the next turn takes back.
+    """
+    parts, count = cell.parts, len(candidates)
+    keys = jnp.stack([jax.random.key(seed) for seed in parts.config.seeds])
+    fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
+    levels = _levels(parts, cell.convention, fold(keys, _LEVEL))
+    own = (*seed_keys(parts.config), fold(keys, _PLAY), levels)
+    # The lives of one candidate after those of another.
+    spread = jax.tree.map(lambda x: jnp.concatenate([x] * count), own)
+    birth_keys, eta_keys, life_keys, play_keys, levels = spread
+    free = tuple(candidates[0])
+    numbers = {
+        name: jnp.repeat(jnp.array([c[name] for c in candidates], jnp.float32), len(keys))
+        for name in free
+    }
+    mould, shape = cell.mould_of(free), (count, len(keys))
+    eta = etas(mould, numbers, eta_keys)
+    learners = born(mould, numbers, levels, birth_keys, cell.updates * cell.points)
+    yield 0, np.asarray(played(mould, learners, play_keys)).reshape(shape), {}, learners
+    for steps in cell.steps[1:]:
+        learners, finite = older(mould, numbers, eta, learners, life_keys)
+        returns = np.asarray(played(mould, learners, play_keys)).reshape(shape)
+        yield steps, returns, jax.device_get(finite), learners
 
 
 def _levels(parts: Parts, convention: Suite, keys: Key) -> PyTree:
@@ -160,13 +184,3 @@ def _levels(parts: Parts, convention: Suite, keys: Key) -> PyTree:
         return jax.tree.map(spread, parts.env_params)
     env: Any = parts.env
     return jax.vmap(lambda key: env.sample_params(key, convention.split))(keys)
-
-
-def code_of(name: str) -> str:
-    """The digest of weights, or of the file of a rule of the user's own; else empty."""
-    if name.endswith(weights.SUFFIX) or name in weights.shipped():
-        return weights.load(name).digest
-    if name in registry.RULES or not {".", ":"} & {*name}:
-        return ""
-    source = pathlib.Path(registry.rule_module(name).__file__).read_bytes()
-    return "sha256:" + hashlib.sha256(source).hexdigest()[:16]

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 
 from metarl import registry
-from metarl.build import HOSTED, Parts, build, settings, settle
+from metarl.build import HOSTED, Parts, build
 from metarl.config import MetaConfig, Part
 from metarl.configs import AnyConfig, TrainingConfig
 from metarl.inner import Gradient, birth
@@ -28,6 +28,7 @@ from metarl.meta.lives import lives
 from metarl.meta.tune import check_names, tune
 from metarl.rollout import VectorEnv
 from metarl.rules.common import adam
+from metarl.settings import settings, settle
 from metarl.training import TrainingParts, build_training
 from metarl.types import Agent, Environment, Key, Learner, MetaLearner, PyTree, UpdateRule
 

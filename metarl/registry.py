@@ -13,7 +13,16 @@ from collections.abc import Callable
 from importlib.metadata import EntryPoint, entry_points
 from typing import Any
 
-from metarl.tables import AGENTS, CORES, OBJECTIVES, OUTER_LOOPS, RECIPES, RULES, TRAININGS
+from metarl.tables import (
+    AGENTS,
+    CORES,
+    OBJECTIVES,
+    OUTER_LOOPS,
+    PUBLISHED,
+    RECIPES,
+    RULES,
+    TRAININGS,
+)
 
 ENTRY_POINT_GROUP = "metarl.envs"
 
@@ -177,6 +186,7 @@ def rule_module(name: str) -> Any:
     Raises:
       ValueError: no such rule.
     """
+    name = PUBLISHED[name].rule if name in PUBLISHED else name
     return importlib.import_module(_lookup("rule", RULES, name).partition(":")[0])
 
 

@@ -15,7 +15,6 @@ import numpy as np
 
 import metarl
 from metarl import registry
-from metarl.build import at_scale
 from metarl.config import Part
 from metarl.files import write_atomically
 from metarl.io import checkpoint
@@ -23,6 +22,7 @@ from metarl.io.panels import draw
 from metarl.io.runs import RunFolder, claimed
 from metarl.recipes.common import Arm, Outcome
 from metarl.run import Diverged, Reporter, Signals, Stopped
+from metarl.settings import at_scale
 from metarl.types import Metrics, PyTree
 
 CHECKPOINT_SECONDS = 30.0

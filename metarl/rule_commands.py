@@ -42,7 +42,11 @@ class EvaluateRule:
     episodes: int = 64
     """Of each evaluation and seed."""
     agent: Part = field(default_factory=lambda: Part("auto"))
-    """Agent, then its settings. `auto`: tables where states have numbers, else networks."""
+    """Agent, then its settings. `auto`: tables where states have numbers, else networks; that of
+    its authors for a published rule."""
+    tune: int = 0
+    """Trials of a search for learning rate, entropy cost or the rule's own rates, on seeds of its
+    own and with the same budget each; settings that you name stay. 0: none."""
     films: bool = True
     """Film one episode of the first seed at the end, where an environment can be drawn."""
     out: pathlib.Path | None = None
@@ -57,10 +61,11 @@ class EvaluateRule:
         named = _joined(self.suite)
         envs = named[0] if len(named) == 1 else named
         title = re.sub(r"[^a-z0-9.]+", "-", " ".join([self.rule.title, *named]).lower())
+        title += f"-tune-{self.tune}" if self.tune else ""
         out = self.out or free_path(pathlib.Path("runs"), title[:80])
         sizes: dict[str, Any] = {
             name: getattr(self, name)
-            for name in ("seeds", "budget", "points", "episodes", "agent", "films")
+            for name in ("seeds", "budget", "points", "episodes", "agent", "films", "tune")
         }
         with Console() as report:
             report.line(f"results go to {out}")

@@ -1,5 +1,7 @@
 """Names of agents, cores, rules, outer loops, objectives, recipes, trainings: where they are."""
 
+from typing import Any, NamedTuple
+
 AGENTS = {
     "cellular": "metarl.agents.cellular:cellular",
     "conv": "metarl.agents.conv:conv",
@@ -38,6 +40,27 @@ RULES = {  # modules with `heads(env)`, `hypers(...)` and the rule itself under 
     "ta_lpg": "metarl.rules.ta_lpg",
     "ta_lpo": "metarl.rules.ta_lpo",
     "vtrace": "metarl.rules.vtrace",
+}
+
+
+class Published(NamedTuple):
+    """A rule with weights of others, which do not come with the package."""
+
+    rule: str  # a name in RULES, or a module like those there
+    settings: dict[str, Any]  # its defaults, where they are not the rule's own
+    agent: str  # that `auto` stands for
+    options: dict[str, Any]  # defaults of that agent
+
+
+PUBLISHED = {
+    "disco103": Published("disco", {"weights": "disco103"}, "disco", {}),
+    **{
+        name: Published("metarl.rules.open_ppo", {"weights": name}, "mlp", {"separate": True})
+        for name in (
+            *("open-ant", "open-asterix", "open-breakout", "open-freeway"),
+            *("open-gridworld", "open-multi", "open-spaceinvaders"),
+        )
+    },
 }
 
 OUTER_LOOPS = {  # functions of `metarl.outer.Inner`, whose keywords are the settings of `--outer`

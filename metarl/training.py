@@ -5,9 +5,9 @@ from types import ModuleType
 from typing import Any, NamedTuple
 
 from metarl import registry
-from metarl.build import at_scale
 from metarl.config import Part
 from metarl.configs import TrainingConfig
+from metarl.settings import at_scale
 from metarl.trainings.common import Training
 
 SCALES = {"quick": "QUICK", "laptop": "LAPTOP"}  # name -> the module's; `full` is its defaults

@@ -429,7 +429,7 @@ def test_what_does_not_fit_is_refused_in_words(life, tmp_path, monkeypatch):
     one = jax.tree.map(lambda x: x[:, :1], as_rollout(drawn_data(0)).replace(carry=()))
     with pytest.raises(ValueError, match="at least 2 steps"):
         life.rule.update(life.eta, life.params, life.rule.init(life.params), one, None)
-    monkeypatch.delenv(disco_weights.VARIABLE, raising=False)
+    monkeypatch.delenv("METARL_DISCO103", raising=False)
     with pytest.raises(ValueError, match="METARL_DISCO103"):
         published("disco103", SIZES)
     with pytest.raises(ValueError, match="no file"):
@@ -462,7 +462,7 @@ def test_a_file_with_the_right_sum_is_read_by_its_path_and_by_the_variable(
         np.savez(file, **life.file)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     monkeypatch.setattr(disco_weights, "SHA256", digest)
-    monkeypatch.setenv(disco_weights.VARIABLE, str(path))
+    monkeypatch.setenv("METARL_DISCO103", str(path))
     for name in ("disco103", str(path)):
         rule = disco(AGENT, HEADS, weights=name, hidden=6, memory=5)
         jax.tree.map(np.testing.assert_array_equal, rule.init_eta(jax.random.key(0)), life.eta)

@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 import metarl
-from metarl import cells, evaluation
+from metarl import cells, evaluation, moulds
 from metarl.agents.tabular import tabular
+from metarl.arms import ADAM, Arm, weights_of
+from metarl.config import Part
 from metarl.evaluate import evaluate
 from metarl.evaluation import evaluate_rule
 from metarl.results import Results
@@ -185,17 +187,15 @@ def test_the_folder_of_a_meta_training_stands_for_its_weights(tmp_path):
     with pytest.raises(ValueError, match="none yet"):
         evaluate_rule(str(tmp_path), ENVS)
     (tmp_path / "eta-0.npz").write_bytes(metarl.rules.weights.shipped()["lpg-grid"].read_bytes())
-    assert evaluation._weights_of(str(tmp_path)) == str(tmp_path / "eta-0.npz")
+    assert weights_of(str(tmp_path)) == str(tmp_path / "eta-0.npz")
 
 
 def test_networks_follow_rules_for_tables_by_adam_and_suites_draw_levels():
     def built(rule, env, convention):
-        return evaluation._build(
-            evaluation._part(rule), evaluation._part("auto"), env, convention, (0, 1)
-        )
+        return Arm(rule, Part(rule), Part("auto"), convention, (0, 1), 1, 1).cell(env).parts
 
     network = built("lpg-grid", "ProbeAction-v0", suite("bsuite-probes")).config
-    assert network.rule.fields["adam"] == evaluation.ADAM and network.agent.name == "mlp"
+    assert network.rule.fields["adam"] == ADAM and network.agent.name == "mlp"
     needs_network = built("q_lambda", "DelayedChain-v0", suite("DelayedChain-v0")).config
     assert needs_network.agent.name == "mlp"  # its epsilon is a layer of its own
     convention = suite("grid-heldout")
@@ -204,3 +204,24 @@ def test_networks_follow_rules_for_tables_by_adam_and_suites_draw_levels():
     keys = jax.random.split(jax.random.key(0), 2)
     levels = cells._levels(parts, convention, keys)
     assert not np.array_equal(levels.walls[0], levels.walls[1])
+
+
+def test_cells_of_one_mould_share_their_programmes():
+    def cell(env, rule="reinforce", agent="auto"):
+        part = Part.parse(rule.split())
+        return Arm(rule, part, Part(agent), suite([env]), (0, 1), 1, 4).cell(env)
+
+    one = cell("LPGAll-v0").mould
+    assert one == cell("LPGLarge-v0").mould and hash(one) == hash(cell("LPGLarge-v0").mould)
+    others = ("LPGSmall-v0", "reinforce"), ("LPGAll-v0", "reinforce learning_rate=0.1")
+    assert all(one != cell(*other).mould for other in others)
+    assert one != cell("LPGAll-v0", agent="mlp").mould
+    free = ("learning_rate",)
+    assert cell(*others[1]).mould_of(free) == cell("LPGAll-v0").mould_of(free) != one
+    compiled: Any = (moulds.born, moulds.older, moulds.played)
+    counts = [f._cache_size() for f in compiled]
+    envs = ("DelayedChain-v0 length=3", "DelayedChain-v0 length=4")  # one number differs
+    found = evaluate_rule("reinforce learning_rate=0.2", envs, **SIZES)
+    after = [f._cache_size() for f in compiled]
+    assert [b - a for a, b in zip(counts, after, strict=True)] == [1, 1, 1]
+    assert found.envs() == envs

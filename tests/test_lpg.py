@@ -243,3 +243,24 @@ def test_planes_have_no_one_hot_view_and_no_number():
         metarl.make("LPGRandAll-v0", one_hot=True)
     with pytest.raises(ValueError, match="not tabular"):
         RAND.index({})
+
+
+@pytest.mark.parametrize("name", ["all", "mazes", "longer", "tabular", "rand_all", "rand_sparse"])
+def test_the_mode_that_stands_for_others_steps_as_they_do(name):
+    env = LPGGrid(name)
+    other = env.mechanics
+    assert other == other.mechanics and (other.size, other.objects) == (env.size, env.objects)
+    assert other.observation_space == env.observation_space
+    params = env.default_params()
+    state, _ = jax.eval_shape(env.reset, KEY, params)
+    for function in ("reset", "step"):
+        rest = (state, jnp.int32(0), params) if function == "step" else (params,)
+        made = [str(jax.make_jaxpr(getattr(e, function))(KEY, *rest)) for e in (env, other)]
+        assert made[0] == made[1]
+
+
+def test_modes_of_other_sizes_or_planes_do_not_stand_for_each_other():
+    assert LPGGrid("all").mechanics == LPGGrid("large").mechanics
+    assert LPGGrid("small").mechanics != LPGGrid("medium").mechanics
+    planes = LPGGrid("rand_dense", size=11, objects=4), LPGGrid("rand_long", size=11, objects=4)
+    assert planes[0].mechanics != planes[1].mechanics  # three types of objects, and two

@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from metarl import reproduce as driver
-from metarl.build import settle
 from metarl.config import Part
 from metarl.io import checkpoint
 from metarl.reproduce import reproduce
 from metarl.run import Diverged, Stopped
+from metarl.settings import settle
 
 pytestmark = pytest.mark.usefixtures("compile_once")
 

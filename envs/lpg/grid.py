@@ -7,7 +7,7 @@ never land in walls, on the agent or on each other, but may on a cell where an a
 a cell's number counts from the same corner in steps of the largest grid; the mazes are our own.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import ClassVar
 
@@ -20,7 +20,7 @@ from gymnasium.spaces import Box, Dict, Discrete, Space
 from metarl.envs.drawing import layered
 from metarl.envs.lpg import level
 from metarl.envs.lpg.level import Params
-from metarl.envs.lpg.modes import parts
+from metarl.envs.lpg.modes import MODES, parts
 from metarl.envs.lpg.places import place
 from metarl.envs.spaces import Choices
 from metarl.envs.splits import check_split, draw_level
@@ -87,6 +87,17 @@ class LPGGrid(Choices):
     def tabular(self) -> bool:
         """Whether objects have fixed cells."""
         return parts(self.mode)[0].tabular
+
+    @property
+    def mechanics(self) -> "LPGGrid":
+        """The one that stands for all modes whose levels can be played by the same programme."""
+        return replace(self, mode=next(name for name in MODES if self._plays(name)))
+
+    def _plays(self, name: str) -> bool:
+        mode = MODES[name]
+        fits = mode.max_size <= self.size and mode.slots <= self.objects
+        same = self.tabular or 1 + len(mode.kinds) == self._planes
+        return fits and same and mode.tabular == self.tabular
 
     @property
     def num_states(self) -> int:

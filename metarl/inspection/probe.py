@@ -16,9 +16,9 @@ import optax
 from gymnasium.spaces import Discrete
 
 from metarl.agents.tabular import tabular
-from metarl.build import rule_of
 from metarl.config import Part, Value
 from metarl.envs.spaces import Choices
+from metarl.named_rules import rule_of
 from metarl.rules.disco import DiscoState
 from metarl.rules.life import LifeState
 from metarl.types import Agent, AgentInput, Eta, Params, PyTree, Rollout, UpdateRule
@@ -78,7 +78,7 @@ def probe(part: Part, states: int) -> Probe:
     """Builds it.
 
     Args:
-      part: the rule as `metarl.build.rule_of` takes it.
+      part: the rule as `metarl.named_rules.rule_of` takes it.
       states: rows, the last one being idle.
 
     Raises:

@@ -6,8 +6,6 @@ of whose licences one is CC-BY 4.0 and the other Apache 2.0; it does not come wi
 
 import hashlib
 import io
-import os
-import pathlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,9 +13,9 @@ import jax
 import numpy as np
 
 from metarl.nets.disco import PER_ACTION, SEEN, Sizes, disco_init
+from metarl.rules.authors import find
 from metarl.types import Eta
 
-NAME, VARIABLE = "disco103", "METARL_DISCO103"
 SHA256 = "dac840a15b81e8805326363458c33979626172618f620d9e6e170315388530aa"
 
 
@@ -25,20 +23,13 @@ def published(name: str, sizes: Sizes) -> Eta:
     """The weights as eta.
 
     Args:
-      name: of the file, or `disco103` for the one that METARL_DISCO103 names.
+      name: of the file, or `disco103` for the one that METARL_DISCO103 names; see `authors.find`.
       sizes: what the network should be.
 
     Raises:
       ValueError: no such file, another one, or a network of other sizes.
     """
-    path = pathlib.Path(os.environ.get(VARIABLE, "") if name == NAME else name)
-    if name == NAME and not os.environ.get(VARIABLE):
-        raise ValueError(
-            f"the weights {NAME} do not come with metarl: name the file disco_103.npz in the "
-            f"environment variable {VARIABLE}, or give its path as weights"
-        )
-    if not path.is_file():
-        raise ValueError(f"no file {path}: it should be disco_103.npz, the weights of Disco103")
+    path = find(name)
     data = path.read_bytes()
     try:
         with np.load(io.BytesIO(data), allow_pickle=False) as archive:

@@ -2,7 +2,8 @@
 
 Eta is shared by a whole population, so what differs from life to life cannot be part of it: rates,
 costs, the age and the length of the life are the rule's state. Whoever gives birth may set them
-(`learner.rule_state.replace(...)`, `with_lifetime`).
+(`learner.rule_state.replace(...)`, `with_lifetime`). Where a rule has the setting `lifetime`,
+`metarl train` and `metarl evaluate-rule` make it the length of the training.
 """
 
 import jax

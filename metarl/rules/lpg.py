@@ -112,9 +112,10 @@ def descent(
     Raises:
       ValueError: a negative learning rate, or one beside an optimizer.
     """
-    if adam < 0 or (adam and optimizer):
+    traced = isinstance(adam, jax.core.Tracer)  # one of several rates, all of them above 0
+    if not traced and (adam < 0 or (adam and optimizer)):
         raise ValueError(f"adam={adam}: give a learning rate above 0, and no optimizer beside it")
-    if not adam:
+    if not traced and not adam:
         return optimizer or clipped(), own
     one = jnp.ones_like(own.policy_rate)
     return optax.adam(adam, eps_root=1e-12), own.replace(policy_rate=one, y_rate=one)

@@ -88,7 +88,7 @@ def open_optimizer(
     weights: Params | str | pathlib.Path,
     *,
     key: Key,
-    updates: int,
+    updates: int | jax.Array,
     epochs: int = 4,
     minibatches: int = 4,
 ) -> optax.GradientTransformationExtraArgs:
@@ -101,7 +101,7 @@ def open_optimizer(
     Args:
       weights: as `read_open` reads them, or the path of a file.
       key: of the noise of all steps, which is a function of it and of the count.
-      updates: rollouts of the whole training.
+      updates: rollouts of the whole training; may be traced.
       epochs, minibatches: of each rollout, as of the rule.
 
     Returns:
@@ -113,7 +113,8 @@ def open_optimizer(
       ValueError: weights of another form, or an `updates`, `epochs` or `minibatches` below 1; in
         `update`, no params.
     """
-    if min(updates, epochs, minibatches) < 1:
+    known = [epochs, minibatches, *([] if isinstance(updates, jax.core.Tracer) else [updates])]
+    if min(known) < 1:
         raise ValueError(
             f"updates, epochs and minibatches must be at least 1, got {updates}, {epochs}, "
             f"{minibatches}"
@@ -203,7 +204,9 @@ def forward(net: Params, h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Arr
     return h, jnp.moveaxis(linear(net["out"], y), -1, 0)
 
 
-def times(steps: jax.Array, updates: int, epochs: int, minibatches: int) -> tuple[Any, Any]:
+def times(
+    steps: jax.Array, updates: int | jax.Array, epochs: int, minibatches: int
+) -> tuple[Any, Any]:
     """The share of the training that is over, and that of the epochs over one rollout."""
     epoch = steps // minibatches
     return epoch // epochs / updates, epoch % epochs / max(epochs - 1, 1)
