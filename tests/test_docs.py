@@ -38,6 +38,14 @@ def test_the_page_of_recipes_is_up_to_date():
     assert not [figure for figure in figures if not (DOCS / "recipes" / figure).exists()]
 
 
+def test_the_page_of_results_is_up_to_date():
+    results = runpy.run_path(str(DOCS / "results.py"))
+    written = (DOCS / "results.md").read_text()
+    assert written == results["page"](), "run `python docs/results.py`"
+    figures = re.findall(r"!\[[^]]*\]\(([^)]+)\)", written)
+    assert figures and not [figure for figure in figures if not (DOCS / figure).exists()]
+
+
 @pytest.mark.parametrize("name", shipped())
 def test_the_cards_of_weights_are_up_to_date(name):
     card = runpy.run_path(str(DOCS / "weights.py"))["card"]

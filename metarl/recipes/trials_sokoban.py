@@ -81,7 +81,7 @@ def arms(settings: Settings) -> list[Arm]:
         )
         learns = student(env, agent, venv, train, **numbers(settings))
         test = tested(agent, env, held_out, episodes=settings.levels, max_steps=most)
-        found.append(arm(core, learns, budget(settings, settings.length), test))
+        found.append(arm(core, learns, budget(settings, settings.length), test, calm=True))
     return found
 
 
