@@ -100,8 +100,6 @@ def _known(name: str) -> tuple[dict[str, Value], dict[str, Value]]:
         found = weights.load(name)
         shapes = rule_settings(found.rule)[1]
         return {**shapes, **found.fields, **found.heads, DIGEST: found.digest}, {}
-    if name not in {*RULES, *PUBLISHED} and not {".", ":"} & {*name}:
-        raise registry.unknown("rule", name, sorted([*RULES, *PUBLISHED, *weights.shipped()]))
     numbers, shapes = rule_settings(name)
     return ({**shapes, DIGEST: ""} if name in PUBLISHED else shapes), numbers
 
@@ -150,6 +148,8 @@ def _fitted(
 
 def _found(name: str) -> tuple[Any, Callable[..., UpdateRule]]:
     """A rule's module, and the rule: the function under the module's own name, or behind `:`."""
+    if name not in {*RULES, *PUBLISHED} and not {".", ":"} & {*name}:
+        raise registry.unknown("rule", name, sorted([*RULES, *PUBLISHED, *weights.shipped()]))
     module = registry.rule_module(name)
     own = name.partition(":")[2] or module.__name__.rpartition(".")[2]
     for needed in ("heads", "hypers", own):
