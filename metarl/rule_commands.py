@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from metarl.results import Results
 
 _rule = tyro.conf.arg(metavar="RULE [SETTING=VALUE ...]", help_behavior_hint="(required)")
+_inspected = tyro.conf.arg(help_behavior_hint="(default: that of a published rule, else mlp)")
 _results = tyro.conf.arg(metavar="RESULT RESULT ...", help_behavior_hint="(required)")
 
 
@@ -148,7 +149,7 @@ class Inspect:
     """Name, then settings: `ppo clip=0.1`."""
     env: Part = field(default_factory=lambda: Part("Catch-v0"))
     """In which agents live by it; with settings."""
-    agent: Part = field(default_factory=lambda: Part("mlp"))
+    agent: Annotated[Part, _inspected] = Part("")
     """Agent, then its settings, or `auto` as of `evaluate-rule`."""
     seeds: int = 5
     """Lives."""

@@ -11,7 +11,7 @@ import pytest
 
 from metarl.cli import main
 from metarl.config import Part
-from metarl.inspection import inspect_rule
+from metarl.inspection import _family, inspect_rule
 from metarl.inspection.drift import Function, drift_function, drift_of, slope
 from metarl.inspection.inputs import same_step
 from metarl.inspection.panels import panels_of
@@ -214,6 +214,12 @@ def test_an_inspection_is_a_folder(tmp_path, capsys):
     assert (tmp_path / "q" / "life.png").stat().st_size > 1000
     assert main(["inspect", "a3c", "--out", str(tmp_path / "x")]) == 2
     assert "did you mean a2c" in capsys.readouterr().err
+
+
+def test_published_rules_are_looked_into_as_what_they_are():
+    assert [_family(name) for name in ("open-ant", "disco103", "lpo-minatar", "a2c")] == [
+        *("ppo", "disco", "lpo", "a2c")
+    ]
 
 
 def test_every_figure_is_there(ta_lpo, a2c):

@@ -15,6 +15,8 @@ from metarl.inspection.lives import Life, lives
 from metarl.inspection.probe import ETA
 from metarl.inspection.push import Push, push_of
 from metarl.inspection.targets import Aims, aims_of
+from metarl.named_rules import is_weights
+from metarl.registry import PUBLISHED
 from metarl.rules import weights
 from metarl.rules.disco import DiscoState
 from metarl.rules.life import LifeState
@@ -48,7 +50,7 @@ def inspect_rule(
     rule: str | Part,
     env: str = "Catch-v0",
     *,
-    agent: str | Part = "mlp",
+    agent: str | Part = "",
     seeds: int = 5,
     updates: int = 200,
     num_envs: int = 16,
@@ -60,7 +62,8 @@ def inspect_rule(
       rule: as `metarl.evaluation.evaluate_rule` takes it. Where its network is drawn, it is that of
         seed 0.
       env: in which agents live by it; with settings.
-      agent: a name with settings, or `auto` as of `evaluate_rule`.
+      agent: a name with settings, or `auto` as of `evaluate_rule`; by default that of a published
+        rule, else `mlp`.
       seeds: lives.
       updates: of each life, at least 2.
       num_envs: environments of each life.
@@ -73,6 +76,8 @@ def inspect_rule(
     if updates < 2:
         raise ValueError(f"updates must be at least 2, got {updates}")
     part = named_rule(rule)
+    if not str(agent):
+        agent = "auto" if part.name in PUBLISHED else "mlp"
     steps = updates * num_envs * length
     convention = Suite((env,), "looked into", steps=steps, num_envs=num_envs, length=length)
     parts = parts_of(part, agent, env, convention, seeds)
@@ -88,7 +93,7 @@ def inspect_rule(
     except ValueError as error:
         notes.append(f"no pushes: {error}")
     function = drift_function(name, fields, parts.eta(jax.random.key(ETA)))
-    times = [float(s.clock.relative) for s in states] if changing and function else [0.0]
+    times = [float(s.clock.relative) for s in states] if name == "ta_lpo" else [0.0]
     found = Inspection(
         rule=str(part),
         env=env,
@@ -105,8 +110,10 @@ def inspect_rule(
 
 def _family(name: str) -> str:
     """The name in the registry of a rule, or of that which weights are for."""
-    learned = name.endswith(weights.SUFFIX) or name in weights.shipped()
-    return weights.load(name).rule if learned else name
+    if is_weights(name):
+        return weights.load(name).rule
+    rule = PUBLISHED[name].rule if name in PUBLISHED else name
+    return "ppo" if rule == "metarl.rules.open_ppo" else rule  # PPO but for its optimizer
 
 
 def _changes(state: Any) -> bool:
