@@ -100,6 +100,7 @@ RECIPES = {  # see metarl.recipes.common
 }
 
 TRAININGS = {  # see metarl.trainings.common
+    "disco": "metarl.trainings.disco",
     "groove": "metarl.trainings.groove",
     "lpg_grid": "metarl.trainings.lpg_grid",
     "lpo": "metarl.trainings.lpo",

@@ -45,6 +45,19 @@ DRIFT: dict[str, Any] = {
     **{"test_envs": ("Catch-v0", "ProbeAction-v0"), "test_seeds": 2},
 }
 TINY: dict[str, dict[str, Any]] = {  # settings of every meta-training
+    "disco": {
+        **{"updates": 2, "lives": 2, "workers": 2, "rows": 3, "columns": 2, "length": 3},
+        **{
+            "window": 3,
+            "valid": 3,
+            "lifetime": 3,
+            "predictions": 3,
+            "bins": 5,
+            "hidden": 4,
+            "memory": 3,
+        },
+        **{"agent": (4,), "model": 3, "value_layers": (4,), "chunk": 2, "test_seeds": 2},
+    },
     "groove": {**GRID, "capacity": 16, "batch": 2},
     "lpg_grid": GRID,
     "lpo": DRIFT,

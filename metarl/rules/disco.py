@@ -143,6 +143,7 @@ def disco(
         on, slow = said(now), said(speak(state.target))
         seen, target, state, metrics = see(on, slow, rollout, state)
         targets, lived = disco_net(eta, state.memory, seen)
+        metrics |= of_targets(targets, slow)
         targets = targets.replace(pi=legal(targets.pi, rollout))
         grads_of = jax.grad(
             lambda now: disco_loss(said(now), targets, target, rollout), has_aux=True
@@ -231,6 +232,18 @@ def disco_loss(
     total = sum((COSTS[name] * means[f"{name}_loss"] for name in each), jnp.float32(0))
     entropy = jnp.mean(Categorical(now.logits).entropy())
     return total, {"loss": total, "entropy": entropy, **means}
+
+
+def of_targets(targets: Targets, slow: Said) -> Metrics:
+    """What a meta-objective may weigh, with derivatives in eta.
+
+    `centre` are the squared means of all targets' logits, `slow_kl` the KL of the target network's
+    policy to the policy's target.
+    """
+    square = lambda x: jnp.mean(jnp.square(x.mean(axis=-1)))  # noqa: E731
+    slow_pi = jax.lax.stop_gradient(slow.logits[:, :-1])  # what the target should stay near
+    centre = sum((square(x) for x in (targets.pi, targets.y, targets.z)), jnp.float32(0))
+    return {"centre": centre, "slow_kl": jnp.mean(kl(slow_pi, targets.pi))}
 
 
 def kl(target: jax.Array, logits: jax.Array) -> jax.Array:
