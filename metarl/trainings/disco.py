@@ -1,7 +1,8 @@
 """Disco's rule: what policy and predictions should become, meta-learned on Catch from nothing.
 
-The reduced forms differentiate through ten updates: through two, as the authors' notebook does, the
-meta-gradient was noise, and hundreds of meta-updates taught nothing.
+The reduced forms differentiate through ten updates. Through two, as in the authors' notebook, no
+learning was seen here in five short trials of at most 800 meta-updates, one seed each; longer ones
+and the notebook's own sizes were not tried.
 """
 
 from dataclasses import dataclass, replace
