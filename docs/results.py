@@ -15,6 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from metarl.io.report_figures import efficiency, environments, profiles
+from metarl.ops.aggregate import iqm
 from metarl.results import Results
 from metarl.rule_commands import contests, shown
 from metarl.suites import SUITES
@@ -58,8 +59,7 @@ def section(name: str, results: Results) -> str:
 
 def _ranked(results: Results) -> list[str]:
     """Rules that have scores, the best first."""
-    scaled = [rule for rule in results.rules if results.scaled(rule)]
-    return sorted(scaled, key=lambda rule: -float(results.aggregates(rule)["iqm"].value))
+    return sorted(results.scored, key=lambda rule: -float(iqm(results.normalised(rule)[1][-1])))
 
 
 def _aggregates(results: Results) -> Iterator[str]:

@@ -3,7 +3,6 @@
 import hashlib
 import json
 import pathlib
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -14,7 +13,7 @@ import numpy as np
 
 import metarl
 from metarl.build import Parts
-from metarl.files import write_atomically
+from metarl.files import plain_name, write_atomically
 from metarl.moulds import Mould, born, check, etas, older, played
 from metarl.named_rules import code_of
 from metarl.programme import seed_keys
@@ -70,6 +69,12 @@ class Cell(NamedTuple):
             "metarl": metarl.__version__,
         }
 
+    @property
+    def digest(self) -> str:
+        """Of the identity, in hexadecimal."""
+        text = json.dumps(self.identity, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
 
 def kept(
     cell: Cell, folder: pathlib.Path | None, report: Callable[[str], None]
@@ -94,10 +99,8 @@ def kept(
 
 def path_of(cell: Cell, folder: pathlib.Path) -> pathlib.Path:
     """The file of a cell."""
-    text = json.dumps(cell.identity, sort_keys=True)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:12]
-    name = re.sub(r"[^a-z0-9.]+", "-", f"{cell.rule} {cell.env}".lower())[:80]
-    return folder / "cells" / f"{name}-{digest}.json"
+    name = plain_name(f"{cell.rule} {cell.env}")
+    return folder / "cells" / f"{name}-{cell.digest[:12]}.json"
 
 
 def read(cell: Cell, folder: pathlib.Path) -> tuple[np.ndarray, float] | None:

@@ -1,7 +1,5 @@
 """Films of the agents that lived in a cell: one episode of the first seed's, as a GIF."""
 
-import hashlib
-import json
 import pathlib
 
 import jax
@@ -23,9 +21,8 @@ class Camera:
     """
 
     def __init__(self, cell: Cell, folder: pathlib.Path):
-        text = json.dumps(cell.identity, sort_keys=True)
         self._cell, self._path = cell, film_path(folder, cell.env)
-        self._mark = hashlib.sha256(text.encode()).hexdigest()
+        self._mark = cell.digest
         self.why = "" if self._done() else "it was finished before, without a film"
         if not hasattr(cell.parts.env, "render"):
             self.why = "it draws no pictures"

@@ -89,9 +89,13 @@ def code_of(part: Part) -> str:
     if part.name in PUBLISHED:
         file = part.fields.get("weights", PUBLISHED[part.name].settings["weights"])
         return authors.digest(authors.find(str(file)))
-    if part.name in RULES or not {".", ":"} & {*part.name}:
+    if part.name in RULES or not _is_module(part.name):
         return ""
     return authors.digest(pathlib.Path(registry.rule_module(part.name).__file__))
+
+
+def _is_module(name: str) -> bool:
+    return bool({".", ":"} & {*name})
 
 
 def _known(name: str) -> tuple[dict[str, Value], dict[str, Value]]:
@@ -148,7 +152,7 @@ def _fitted(
 
 def _found(name: str) -> tuple[Any, Callable[..., UpdateRule]]:
     """A rule's module, and the rule: the function under the module's own name, or behind `:`."""
-    if name not in {*RULES, *PUBLISHED} and not {".", ":"} & {*name}:
+    if name not in {*RULES, *PUBLISHED} and not _is_module(name):
         raise registry.unknown("rule", name, sorted([*RULES, *PUBLISHED, *weights.shipped()]))
     module = registry.rule_module(name)
     own = name.partition(":")[2] or module.__name__.rpartition(".")[2]

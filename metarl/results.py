@@ -110,6 +110,11 @@ class Results:
         """Of the environments that all of these rules were played on, those with a reference."""
         return tuple(env for env in self.envs(*rules) if scores.can_normalise(env))
 
+    @property
+    def scored(self) -> tuple[str, ...]:
+        """Rules that were played on an environment with a reference."""
+        return tuple(rule for rule in self.rules if self.scaled(rule))
+
     def aggregates(self, rule: str, envs: Sequence[str] | None = None) -> dict[str, Interval]:
         """Interquartile mean, median, mean and optimality gap at the end; as `normalised`."""
         return aggregate.summary(self.normalised(rule, envs)[1][-1])
@@ -175,7 +180,7 @@ class Results:
             "about": self.about,
             "skipped": self.skipped,
             "unnormalised": self.unnormalised,
-            "aggregates": {rule: self._told(rule) for rule in self.rules if self.scaled(rule)},
+            "aggregates": {rule: self._told(rule) for rule in self.scored},
         }
         write_atomically(folder / _TOLD, (json.dumps(told, indent=2) + "\n").encode())
         return folder

@@ -173,6 +173,11 @@ def replay(agent: Agent, params: Params, rollout: Rollout) -> tuple[Heads, Heads
     return jax.vmap(lambda x: step((), x)[1])(steps)
 
 
+def replay_streams(agent: Agent, params: Params, rollout: Rollout) -> Heads:
+    """Heads at every step of N streams, [N, T, ...]; see `replay`."""
+    return jax.vmap(lambda stream: replay(agent, params, stream)[0])(rollout)
+
+
 def unroll(agent: Agent, params: Params, rollout: Rollout) -> tuple[Heads, PyTree]:
     """Heads at every step [T, ...] and the memory behind the last, along one stream."""
     if agent.unroll is not None:

@@ -1,7 +1,7 @@
 """The commands that say how good update rules are."""
 
+import itertools
 import pathlib
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +10,7 @@ import tyro
 
 from metarl.config import Part
 from metarl.console import Console
+from metarl.files import plain_name
 
 if TYPE_CHECKING:
     from metarl.ops.aggregate import Interval
@@ -61,9 +62,9 @@ class EvaluateRule:
 
         named = _joined(self.suite)
         envs = named[0] if len(named) == 1 else named
-        title = re.sub(r"[^a-z0-9.]+", "-", " ".join([self.rule.title, *named]).lower())
-        title += f"-tune-{self.tune}" if self.tune else ""
-        out = self.out or free_path(pathlib.Path("runs"), title[:80])
+        tuned = [f"tune {self.tune}"] if self.tune else []
+        title = plain_name(" ".join([self.rule.title, *named, *tuned]))
+        out = self.out or free_path(pathlib.Path("runs"), title)
         sizes: dict[str, Any] = {
             name: getattr(self, name)
             for name in ("seeds", "budget", "points", "episodes", "agent", "films", "tune")
@@ -164,11 +165,11 @@ class Inspect:
         from metarl.inspection.save import save
         from metarl.io.runs import free_path
 
-        title = re.sub(r"[^a-z0-9.]+", "-", f"inspect {self.rule.title}".lower())
+        title = plain_name(f"inspect {self.rule.title}")
         sizes: dict[str, Any] = {name: getattr(self, name) for name in ("seeds", "updates")}
         with Console() as report:
             found = inspect_rule(self.rule, str(self.env), agent=self.agent, **sizes)
-            for path in save(found, self.out or free_path(pathlib.Path("runs"), title[:80])):
+            for path in save(found, self.out or free_path(pathlib.Path("runs"), title)):
                 report.line(str(path))
             for note in found.notes:
                 report.line(note)
@@ -207,19 +208,17 @@ def sentences(results: "Results") -> Iterator[str]:
 
 def contests(results: "Results") -> Iterator[str]:
     """Every pair of rules in words."""
-    rules = results.rules
-    for place, a in enumerate(rules):
-        for b in rules[place + 1 :]:
-            if not results.scaled(a, b):
-                yield f"{a} and {b} have no environment with a reference score in common"
-                continue
-            contest = results.compare(a, b)
-            how = "pairs of a seed" if contest.paired else "seeds that differ"
-            yield (
-                f"{a} beats {b} with probability {shown(contest.improvement)} on "
-                f"{len(contest.envs)} environments; mean difference {contest.test.difference:.3g}, "
-                f"p = {contest.test.p:.2g} (permutations of {how})"
-            )
+    for a, b in itertools.combinations(results.rules, 2):
+        if not results.scaled(a, b):
+            yield f"{a} and {b} have no environment with a reference score in common"
+            continue
+        contest = results.compare(a, b)
+        how = "pairs of a seed" if contest.paired else "seeds that differ"
+        yield (
+            f"{a} beats {b} with probability {shown(contest.improvement)} on "
+            f"{len(contest.envs)} environments; mean difference {contest.test.difference:.3g}, "
+            f"p = {contest.test.p:.2g} (permutations of {how})"
+        )
 
 
 def shown(interval: "Interval") -> str:

@@ -16,16 +16,8 @@ from metarl.curriculum.lives import on_levels
 from metarl.curriculum.replay import uniform
 from metarl.inner import act, birth, live
 from metarl.meta.common import life_keys, meta_adam
-from metarl.meta.discovery import (
-    Costs,
-    Critic,
-    discovery,
-    estimates,
-    fitted,
-    judged,
-    newborn,
-    renewed,
-)
+from metarl.meta.critics import Critic, newborn, renewed
+from metarl.meta.discovery import Costs, discovery, estimates, fitted, judged
 from metarl.rollout import vectorize
 from metarl.rules import lpg
 

@@ -21,7 +21,7 @@ from metarl.inner import birth
 from metarl.io import checkpoint
 from metarl.io.logging import read_metrics
 from metarl.io.runs import RunFolder
-from metarl.meta.discovery import newborn
+from metarl.meta.critics import newborn
 from metarl.rules import load
 from metarl.rules.lpo import learned_drift
 from metarl.training import build_training

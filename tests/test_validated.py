@@ -17,7 +17,7 @@ from metarl.agents.mlp import mlp
 from metarl.agents.tabular import tabular
 from metarl.inner import birth
 from metarl.inspection.probe import Rows
-from metarl.meta.discovery import Critic, CriticState, newborn
+from metarl.meta.critics import Critic, CriticState, newborn
 from metarl.meta.validated import (
     Costs,
     collected,

@@ -17,6 +17,7 @@ from metarl.curriculum.scores import Reference, Return
 from metarl.inner import birth, live
 from metarl.ops.distributions import policy
 from metarl.ops.returns import gae
+from metarl.ops.statistics import standardised
 from metarl.rollout import VectorEnv, replay, without_truncation
 from metarl.rules import a2c
 from metarl.rules.common import check_heads, from_batch_loss
@@ -143,8 +144,7 @@ def antagonist_loss(
         jax.lax.stop_gradient(after["value"][..., 0]),  # semi-gradient: targets are constants
     )
     target = adv + jax.lax.stop_gradient(value)  # the same constant as above
-    scaled = (adv - adv.mean()) / (adv.std() + 1e-8)
-    policy_loss = -pi.log_prob(rollout.action) * scaled
+    policy_loss = -pi.log_prob(rollout.action) * standardised(adv)
     value_loss = jnp.square(value - target) / 2
     entropy = pi.entropy()
     total = policy_loss + eta.value_cost * value_loss - eta.entropy_cost * entropy

@@ -19,7 +19,8 @@ from metarl.inspection.targets import disco_seen, taken_probability, told
 from metarl.nets import disco as disco_nets
 from metarl.nets import lpg as lpg_nets
 from metarl.ops.distributions import policy
-from metarl.rollout import replay
+from metarl.ops.statistics import standardised
+from metarl.rollout import replay_streams
 from metarl.rules import lpg
 from metarl.rules.proximal import prepare
 
@@ -121,8 +122,8 @@ def _surrogate(rule: str, parts: Parts, moments: Sequence[Moment]) -> Inputs | N
     def look(moment: Moment) -> tuple[jax.Array, dict[str, jax.Array]]:
         state, rollout = moment.before.rule_state, moment.rollout
         batch = prepare(parts.agent, numbers(state), moment.before.params, rollout)
-        adv = (batch.adv - batch.adv.mean()) / (batch.adv.std() + 1e-8)
-        heads = jax.vmap(lambda s: replay(parts.agent, moment.after.params, s)[0])(rollout)
+        adv = standardised(batch.adv)
+        heads = replay_streams(parts.agent, moment.after.params, rollout)
         log_prob = policy(heads).log_prob(rollout.action).reshape(batch.log_prob.shape)
         time = state.clock.relative if rule == "ta_lpo" else jnp.zeros(())
         x = jnp.stack([log_prob - batch.log_prob, adv, jnp.broadcast_to(time, adv.shape)])

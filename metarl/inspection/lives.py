@@ -12,7 +12,7 @@ from metarl.inner import birth, collect, learn
 from metarl.inspection.probe import ETA
 from metarl.ops.distributions import policy
 from metarl.programme import seed_keys
-from metarl.rollout import replay
+from metarl.rollout import replay_streams
 from metarl.rules.life import with_lifetime
 from metarl.types import Eta, Key, Learner, Metrics, Rollout
 
@@ -89,5 +89,4 @@ def _turn(parts: Parts, eta: Eta, learner: Learner, key: Key) -> tuple[Moment, M
 
 
 def _policy(parts: Parts, learner: Learner, rollout: Rollout):
-    speak = lambda stream: replay(parts.agent, learner.params, stream)[0]  # noqa: E731
-    return policy(jax.vmap(speak)(rollout))
+    return policy(replay_streams(parts.agent, learner.params, rollout))

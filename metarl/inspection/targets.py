@@ -11,7 +11,7 @@ from metarl.config import Part
 from metarl.inspection.probe import Probe, at_moment, grid, probe, singles
 from metarl.nets.disco import disco_net
 from metarl.nets.lpg import lpg_net
-from metarl.rollout import replay
+from metarl.rollout import replay_streams
 from metarl.rules import disco, lpg, ta_lpg
 from metarl.types import Agent, Params, PyTree, Rollout
 
@@ -74,7 +74,7 @@ def _sayer(rule: str, fields: dict[str, Any]) -> Callable[..., jax.Array]:
 
 def disco_seen(agent: Agent, params: Params, state: PyTree, rollout: Rollout) -> tuple[Any, PyTree]:
     """What Disco103's network reads, and the rule's state for it."""
-    speak = lambda p: disco.said(jax.vmap(lambda s: replay(agent, p, s)[0])(rollout))  # noqa: E731
+    speak = lambda params: disco.said(replay_streams(agent, params, rollout))  # noqa: E731
     seen, _, later, _ = disco.see(speak(params), speak(state.target), rollout, state)
     return seen, later
 

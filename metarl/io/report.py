@@ -1,5 +1,6 @@
 """The report on results of rules: one HTML file that needs nothing beside it, and its figures."""
 
+import itertools
 import pathlib
 import string
 from collections.abc import Iterator, Mapping
@@ -85,9 +86,8 @@ def _headline(results: Results, rule: str) -> Raw:
 
 
 def _aggregates(results: Results) -> Iterator[Raw]:
-    scaled = [rule for rule in results.rules if results.scaled(rule)]
     rows = []
-    for rule in scaled:
+    for rule in results.scored:
         told, envs = results.aggregates(rule), results.scaled(rule)
         sizes = (len(envs), len(results.returns(rule, envs[0])[0]))
         numbers = (number(*told[name]) for name in _SINGLE)
@@ -101,7 +101,7 @@ def _aggregates(results: Results) -> Iterator[Raw]:
             "seeds within each environment. IQM: mean of the middle half of all runs. Optimality "
             "gap: by how much runs miss 1; less is better.",
         )
-    contests = list(_contests(results, scaled))
+    contests = list(_contests(results))
     if contests:
         yield table(
             ["A", "B", "A beats B", "mean difference", "p", "environments", "compared"],
@@ -112,21 +112,20 @@ def _aggregates(results: Results) -> Iterator[Raw]:
     yield from cautions(results)
 
 
-def _contests(results: Results, rules: list[str]) -> Iterator[list[Raw]]:
-    for place, a in enumerate(rules):
-        for b in rules[place + 1 :]:
-            names = [_named(results, a), _named(results, b)]
-            if not results.scaled(a, b):
-                yield [*names, *[number()] * 3, count(0), text("nothing in common")]
-                continue
-            contest = results.compare(a, b)
-            test = (number(contest.test.difference), number(contest.test.p))
-            how = text("in pairs of a seed" if contest.paired else "seeds that differ")
-            yield [*names, number(*contest.improvement), *test, count(len(contest.envs)), how]
+def _contests(results: Results) -> Iterator[list[Raw]]:
+    for a, b in itertools.combinations(results.scored, 2):
+        names = [_named(results, a), _named(results, b)]
+        if not results.scaled(a, b):
+            yield [*names, *[number()] * 3, count(0), text("nothing in common")]
+            continue
+        contest = results.compare(a, b)
+        test = (number(contest.test.difference), number(contest.test.p))
+        how = text("in pairs of a seed" if contest.paired else "seeds that differ")
+        yield [*names, number(*contest.improvement), *test, count(len(contest.envs)), how]
 
 
 def _overall(results: Results, folder: pathlib.Path) -> Iterator[Raw]:
-    if not any(results.scaled(rule) for rule in results.rules):
+    if not results.scored:
         return
     curve = figures.efficiency(results, folder / "figures" / "efficiency.png")
     profile = figures.profiles(results, folder / "figures" / "profiles.png")

@@ -21,19 +21,19 @@ _QUANTILES = 101
 
 def efficiency(results: Results, path: pathlib.Path) -> pathlib.Path:
     """Interquartile mean of normalised scores over steps, of every rule that has them."""
-    figure, axes = _axes(_scaled(results))
-    for rule in _scaled(results):
+    figure, axes = _axes(results.scored)
+    for rule in results.scored:
         steps, curve = results.curve(rule)
         _band(axes, steps, curve, results.rules.index(rule))
     _levels(axes, {"random": 0.0, "reference": 1.0})
     _steps(axes)
     axes.set(title="Sample efficiency", ylabel="IQM of normalised score")
-    return _finish(figure, results, _scaled(results), path)
+    return _finish(figure, results, results.scored, path)
 
 
 def profiles(results: Results, path: pathlib.Path) -> pathlib.Path:
     """Share of runs that end above a normalised score, against that score."""
-    last = {rule: results.normalised(rule)[1][-1] for rule in _scaled(results)}
+    last = {rule: results.normalised(rule)[1][-1] for rule in results.scored}
     low, high = min(0, *map(np.min, last.values())), max(1, *map(np.max, last.values()))
     margin = 0.02 * (high - low)
     thresholds = np.linspace(low - margin, high + margin, _QUANTILES)
@@ -89,10 +89,6 @@ def _returns(axes: Any, results: Results, env: str) -> None:
     _levels(axes, {name: x.ret for name, x in told.items() if x})
     _steps(axes)
     axes.set(title=_plain(env), ylabel="mean return")
-
-
-def _scaled(results: Results) -> tuple[str, ...]:
-    return tuple(rule for rule in results.rules if results.scaled(rule))
 
 
 def _axes(rules: Sequence[str]) -> tuple[Any, Any]:

@@ -22,8 +22,7 @@ def everyone(results: Results) -> tuple[str, ...]:
 def cautions(results: Results) -> Iterator[Raw]:
     """What must be known before numbers are compared."""
     said = [*_unlike(results), *_scales(results)]
-    scaled = [rule for rule in results.rules if results.scaled(rule)]
-    few = [rule for rule in scaled if 1 < _seeds(results, rule) < _FEW]
+    few = [rule for rule in results.scored if 1 < _seeds(results, rule) < _FEW]
     if few:
         said.append(
             f"{', '.join(few)}: with fewer than {_FEW} seeds bootstrap intervals are too narrow; "

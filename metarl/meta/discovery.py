@@ -8,21 +8,20 @@ spread out. In that code critics never learn, by a defect; here they do, as the 
 `Critic.frozen`.
 """
 
-from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 
 from metarl.inner import Gradient, check_gradient, collect, learn_lives
-from metarl.meta.common import MetaState, life_keys, moved, started, summary
+from metarl.meta.common import summary
+from metarl.meta.critics import Critic, CriticState, by_critics, credited, descended
 from metarl.ops.distributions import policy
 from metarl.ops.returns import gae
 from metarl.ops.unroll import unroll
-from metarl.rollout import VectorEnv, next_values, replay, where, without_truncation
+from metarl.rollout import VectorEnv, next_values, replay_streams, without_truncation
 from metarl.types import (
     Agent,
     Eta,
@@ -44,32 +43,6 @@ class Costs(NamedTuple):
     y_entropy: float = 0.001
     pi_hat: float = 0.005
     y_hat: float = 0.001
-
-
-class Critic(NamedTuple):
-    """How values are learned beside each life."""
-
-    agent: Agent  # with a head `value`, and without memory
-    optimizer: optax.GradientTransformation
-    discount: float = 0.99
-    lambda_: float = 0.95
-    frozen: bool = False  # it never learns: GROOVE's code loses its gradient
-    time_outs_end: bool = False  # time-outs count as terminations, as in that code
-
-
-class CriticState(struct.PyTreeNode):
-    """The critic of one life."""
-
-    params: Params
-    optimizer: PyTree
-    life: jax.Array  # [] int32, of whom
-
-
-class DiscoveryState(struct.PyTreeNode):
-    """Of the outer loop."""
-
-    meta: MetaState
-    critics: CriticState  # [A, ...]
 
 
 def discovery(
@@ -114,57 +87,11 @@ def discovery(
     parts = (agent, rule, venv, critic, weights)
     judge = partial(judged, *parts, updates=updates, length=length, gradient=gradient)
 
-    def init(key: Key, learners: Learner) -> DiscoveryState:
-        meta_key, critic_key = jax.random.split(key)
-        return DiscoveryState(
-            started(rule, optimizer, meta_key), newborn(critic, critic_key, learners)
-        )
-
     def some(eta: Eta, learners: Learner, critics: CriticState, keys: Key):
         losses, rest = judge(eta, learners, critics, keys)
         return losses.mean(), (losses, *rest)
 
-    def update(state: DiscoveryState, learners: Learner, key: Key):
-        live_key, critic_key = jax.random.split(key)
-        critics = renewed(critic, state.critics, learners, critic_key)
-        whole = (learners, critics, life_keys(live_key, learners))
-        grads, (losses, learners, critics, metrics) = in_chunks(
-            jax.grad(some, has_aux=True), state.meta.eta, whole, chunk
-        )
-        meta, told = moved(optimizer, state.meta, jax.tree.map(lambda x: x[None], grads))
-        told = {**summary({**metrics, "meta_loss": losses}), **told}
-        learners, critics = jax.lax.stop_gradient((learners, critics))
-        return DiscoveryState(meta, critics), learners, told
-
-    return MetaLearner(init, update)
-
-
-def in_chunks(
-    grad: Callable[..., tuple[PyTree, PyTree]], eta: Eta, whole: PyTree, chunk: int | None
-) -> tuple[PyTree, PyTree]:
-    """`grad(eta, *part) -> (mean over the part, rows [part, ...])` over the whole, part by part.
-
-    Returns:
-      The mean over the whole, and rows [A, ...].
-
-    Raises:
-      ValueError: the whole cannot be cut so.
-    """
-    size = len(jax.tree.leaves(whole)[0])
-    chunk = chunk or size
-    if size % chunk:
-        raise ValueError(f"chunk must be a divisor of the {size} learners, got {chunk}")
-    if chunk == size:
-        return grad(eta, *whole)
-    count = size // chunk
-    cut = jax.tree.map(lambda x: x.reshape(count, chunk, *x.shape[1:]), whole)
-
-    def step(total: PyTree, part: PyTree) -> tuple[PyTree, PyTree]:
-        grads, rows = grad(eta, *part)
-        return jax.tree.map(lambda t, g: t + g / count, total, grads), rows
-
-    grads, rows = jax.lax.scan(step, jax.tree.map(jnp.zeros_like, eta), cut)
-    return grads, jax.tree.map(lambda x: x.reshape(size, *x.shape[2:]), rows)
+    return by_critics(jax.grad(some, has_aux=True), rule, critic, optimizer, chunk=chunk)
 
 
 def judged(
@@ -220,7 +147,7 @@ def penalties(
     agent: Agent, costs: Costs, params: Params, rollout: Rollout, metrics: Metrics
 ) -> jax.Array:
     """[] what an update costs beside the policy gradient: of the params after it, and its words."""
-    heads = jax.vmap(lambda stream: replay(agent, params, stream)[0])(rollout)
+    heads = replay_streams(agent, params, rollout)
     total = -costs.entropy * jnp.mean(policy(heads).entropy())
     if "y" in heads:
         log_y = jax.nn.log_softmax(heads["y"])
@@ -231,10 +158,7 @@ def penalties(
 
 def policy_loss(agent: Agent, params: Params, rollout: Rollout, adv: jax.Array) -> jax.Array:
     """[] minus log-probability times advantage [N, T], which is standardised over all of them."""
-    heads = jax.vmap(lambda stream: replay(agent, params, stream)[0])(rollout)
-    mean, std = adv.mean(), adv.std()
-    adv = jax.lax.stop_gradient((adv - mean) / (std + 1e-8))  # a judgement of actions
-    return -jnp.mean(policy(heads).log_prob(rollout.action) * adv)
+    return credited(replay_streams(agent, params, rollout), rollout.action, adv)
 
 
 def fitted(
@@ -249,15 +173,13 @@ def fitted(
     target = adv + value
 
     def loss(params: Params) -> jax.Array:
-        said = jax.vmap(lambda stream: replay(critic.agent, params, stream)[0]["value"])(rollout)
+        said = replay_streams(critic.agent, params, rollout)["value"]
         return jnp.mean(jnp.square(said[..., 0] - target))
 
-    error, grads = jax.value_and_grad(loss)(state.params)
     if critic.frozen:
-        return state, (error, adv)
-    steps, optimizer = critic.optimizer.update(grads, state.optimizer, state.params)
-    params = optax.apply_updates(state.params, steps)
-    return state.replace(params=params, optimizer=optimizer), (error, adv)
+        return state, (loss(state.params), adv)
+    state, error = descended(critic, state, loss)
+    return state, (error, adv)
 
 
 def estimates(critic: Critic, params: Params, rollout: Rollout) -> tuple[jax.Array, jax.Array]:
@@ -265,29 +187,9 @@ def estimates(critic: Critic, params: Params, rollout: Rollout) -> tuple[jax.Arr
     params, rollout = jax.lax.stop_gradient((params, rollout.replace(carry=())))
     if critic.time_outs_end:
         rollout = without_truncation(rollout)
-    value = jax.vmap(lambda stream: replay(critic.agent, params, stream)[0]["value"])(rollout)
+    value = replay_streams(critic.agent, params, rollout)["value"]
     value = value[..., 0]
     after = next_values(critic.agent, params, rollout, value)
     estimate = partial(gae, discount=critic.discount, lambda_=critic.lambda_)
     flags = (rollout.terminated, rollout.truncated)
     return jax.vmap(estimate)(rollout.reward, *flags, value, after), value
-
-
-def newborn(critic: Critic, key: Key, learners: Learner) -> CriticState:
-    """[A, ...] critics that know nothing, one for each life in progress."""
-
-    def one(key: Key, life: jax.Array) -> CriticState:
-        params = critic.agent.init(key)
-        return CriticState(params, critic.optimizer.init(params), life)
-
-    return jax.vmap(one)(life_keys(key, learners), learners.life)
-
-
-def renewed(critic: Critic, critics: CriticState, learners: Learner, key: Key) -> CriticState:
-    """The critics, new ones where a life has begun."""
-    begun = critics.life != learners.life
-
-    def renew(critics: CriticState) -> CriticState:
-        return where(begun, newborn(critic, key, learners), critics)
-
-    return jax.lax.cond(jnp.any(begun), renew, lambda critics: critics, critics)

@@ -19,7 +19,7 @@ from metarl.meta.common import MetaState, Objective, moved, started
 from metarl.ops.distributions import policy
 from metarl.ops.surrogates import score as score_term
 from metarl.ops.unroll import unroll
-from metarl.rollout import VectorEnv, replay
+from metarl.rollout import VectorEnv, replay_streams
 from metarl.types import (
     Agent,
     Eta,
@@ -211,7 +211,7 @@ def first_returns(rollout: Rollout) -> jax.Array:
 
 def log_prob(agent: Agent, params: Params, rollout: Rollout) -> jax.Array:
     """[] of all actions of a batch, under `params`."""
-    now = jax.vmap(lambda stream: replay(agent, params, stream)[0])(rollout)
+    now = replay_streams(agent, params, rollout)
     return jnp.sum(policy(now).log_prob(rollout.action))
 
 

@@ -16,24 +16,14 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from metarl.inner import act, learn, turn_keys
-from metarl.meta.common import life_keys, moved, started, summary
-from metarl.meta.discovery import (
-    Critic,
-    CriticState,
-    DiscoveryState,
-    in_chunks,
-    newborn,
-    renewed,
-)
+from metarl.inner import collect, learn
+from metarl.meta.critics import Critic, CriticState, by_critics, credited, descended
 from metarl.ops.distributions import Categorical, policy
 from metarl.ops.returns import vtrace
-from metarl.ops.statistics import episodes
-from metarl.rollout import VectorEnv, replay
+from metarl.rollout import VectorEnv, replay, replay_streams
 from metarl.types import (
     Agent,
     Eta,
-    Heads,
     Key,
     Learner,
     MetaLearner,
@@ -100,39 +90,27 @@ def validated(
     if jax.tree.leaves(agent.carry()):
         raise ValueError("validated is for agents without memory")
     weights = costs or Costs()
-    collect = jax.vmap(partial(collected, agent, venv, updates=updates, length=length, valid=valid))
+    collects = jax.vmap(
+        partial(collected, agent, venv, updates=updates, length=length, valid=valid)
+    )
     judge = partial(judged, agent, rule, critic, weights)
-
-    def init(key: Key, learners: Learner) -> DiscoveryState:
-        meta_key, critic_key = jax.random.split(key)
-        critics = newborn(critic, critic_key, learners)
-        return DiscoveryState(started(rule, optimizer, meta_key), critics)
 
     def one(eta: Eta, *life: PyTree) -> tuple[jax.Array, PyTree]:
         loss, rest = judge(eta, *life)
         return loss, (loss, *rest)
 
-    def some(eta: Eta, *part: PyTree) -> tuple[PyTree, PyTree]:
-        own, rows = jax.vmap(lambda *life: jax.grad(one, has_aux=True)(eta, *life))(*part)
+    def some(eta: Eta, learners: Learner, critics: CriticState, keys: Key):
+        given, learners, counts, keys = collects(learners, keys)
+        grad = jax.vmap(jax.grad(one, has_aux=True), in_axes=(None, 0, 0, 0, 0))
+        own, (losses, learners, critics, metrics) = grad(eta, learners, critics, given, keys)
         if max_norm is not None:
             norms = jax.vmap(optax.tree.norm)(own)
             scale = max_norm / jnp.maximum(norms, max_norm)
             own = jax.tree.map(lambda g: jnp.einsum("a,a...->a...", scale, g), own)
+        rows = (losses, learners, critics, {**metrics, **counts})
         return jax.tree.map(lambda g: g.mean(axis=0), own), rows
 
-    def update(state: DiscoveryState, learners: Learner, key: Key):
-        live_key, critic_key = jax.random.split(key)
-        critics = renewed(critic, state.critics, learners, critic_key)
-        given, learners, counts, keys = collect(learners, life_keys(live_key, learners))
-        whole = (learners, critics, given, keys)
-        grads, rows = in_chunks(some, state.meta.eta, whole, chunk)
-        losses, learners, critics, metrics = rows
-        meta, told = moved(optimizer, state.meta, jax.tree.map(lambda x: x[None], grads))
-        told = {**summary({**metrics, **counts, "meta_loss": losses}), **told}
-        learners, critics = jax.lax.stop_gradient((learners, critics))
-        return DiscoveryState(meta, critics), learners, told
-
-    return MetaLearner(init, update)
+    return by_critics(some, rule, critic, optimizer, chunk=chunk)
 
 
 def collected(
@@ -150,16 +128,14 @@ def collected(
     Returns:
       The experience, the learner after it, its episodes, and the key to learn with.
     """
-    act_key, update_key = turn_keys(key, learner)
     seen = updates * length
-    rollout, learner = act(agent, venv, learner, act_key, length=seen + valid)
-    episode, counts = episodes(learner.episode, rollout.reward, rollout.last)
+    rollout, learner, counts, update_key = collect(agent, venv, learner, key, length=seen + valid)
 
     def pieces(x: jax.Array) -> jax.Array:  # [N, K T, ...] -> [K, N, T, ...]
         return x[:, :seen].reshape(-1, updates, length, *x.shape[2:]).swapaxes(0, 1)
 
     given = Experience(jax.tree.map(pieces, rollout), jax.tree.map(lambda x: x[:, seen:], rollout))
-    return given, learner.replace(episode=episode), counts, update_key
+    return given, learner, counts, update_key
 
 
 def judged(
@@ -199,10 +175,9 @@ def outer_loss(
 
     Advantages are standardised over all of them, and constants.
     """
-    heads = _speak(agent, params, rollout)
-    adv = jax.lax.stop_gradient((adv - adv.mean()) / (adv.std() + 1e-8))  # a judgement of actions
-    pi = policy(heads)
-    total = -jnp.mean(pi.log_prob(rollout.action) * adv) - costs.entropy * jnp.mean(pi.entropy())
+    heads = replay_streams(agent, params, rollout)
+    total = credited(heads, rollout.action, adv)
+    total -= costs.entropy * jnp.mean(policy(heads).entropy())
     predictions = [Categorical(heads["y"])] if "y" in heads else []
     if "z" in heads:
         actions = heads["logits"].shape[-1]
@@ -230,10 +205,7 @@ def fitted(
     def loss(own: Params) -> jax.Array:
         return jnp.mean(jnp.square(_value(critic, own, rollout)[0] - target)) / 2
 
-    error, grads = jax.value_and_grad(loss)(state.params)
-    steps, optimizer = critic.optimizer.update(grads, state.optimizer, state.params)
-    own = optax.apply_updates(state.params, steps)
-    return state.replace(params=own, optimizer=optimizer), error
+    return descended(critic, state, loss)
 
 
 def estimates(
@@ -252,7 +224,7 @@ def estimates(
     """
     values, params = jax.lax.stop_gradient((values, params))  # a judgement, not a thing to shape
     value, after = _value(critic, values, rollout)
-    now, then = policy(_speak(agent, params, rollout)), policy(rollout.heads)
+    now, then = policy(replay_streams(agent, params, rollout)), policy(rollout.heads)
     log_ratio = now.log_prob(rollout.action) - then.log_prob(rollout.action)
     estimate: Callable[..., PyTree] = partial(
         vtrace, discount=critic.discount, lambda_=critic.lambda_
@@ -260,10 +232,6 @@ def estimates(
     flags = (rollout.terminated, rollout.truncated)
     target, adv = jax.vmap(estimate)(rollout.reward, *flags, value, after, log_ratio)
     return adv, target
-
-
-def _speak(agent: Agent, params: Params, rollout: Rollout) -> Heads:
-    return jax.vmap(lambda stream: replay(agent, params, stream)[0])(rollout)
 
 
 def _value(critic: Critic, params: Params, rollout: Rollout) -> tuple[jax.Array, jax.Array]:

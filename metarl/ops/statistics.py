@@ -38,6 +38,11 @@ def episodes(
     return EpisodeStats(ret, running.astype(stats.length.dtype)), metrics
 
 
+def standardised(x: jax.Array) -> jax.Array:
+    """Less its mean, over its standard deviation; zeros where all numbers are the same."""
+    return (x - x.mean()) / (x.std() + 1e-8)
+
+
 def mean_interval(
     samples: np.ndarray, *, confidence: float = 0.95, seed: int = 0
 ) -> tuple[float, float, float]:

@@ -14,8 +14,9 @@ from metarl.recipes.common import Arm, Bar, Line, Panel, interval, told
 from metarl.rollout import VectorEnv
 from metarl.rules import ppo
 from metarl.types import Agent, Environment, Key, Learner, Metrics, Params, PyTree, UpdateRule
-from metarl.wrappers import pass_at
+from metarl.wrappers import forgetful, pass_at
 
+FORGETFUL = "forgetful"
 Test = Callable[[Params, Key], Metrics]  # of an agent's params
 
 
@@ -59,6 +60,11 @@ def numbers(settings: Any) -> dict[str, float]:
     """Of `ppo.hypers`, from settings with those names."""
     names = ("discount", "attempt_discount", "learning_rate", "entropy_cost")
     return {name: getattr(settings, name) for name in names if hasattr(settings, name)}
+
+
+def remembering(core: str, build: Callable[[str], Agent]) -> Agent:
+    """`build(core)`; the core `FORGETFUL` is the control, a GRU cleared after each attempt."""
+    return forgetful(build("gru")) if core == FORGETFUL else build(core)
 
 
 def student(

@@ -11,6 +11,7 @@ import metarl
 from metarl.agents.memory import memory
 from metarl.recipes.common import Arm, Claim, Outcome, Results, interval, told
 from metarl.recipes.trial_arms import (
+    FORGETFUL,
     arm,
     attempt_panel,
     budget,
@@ -18,18 +19,17 @@ from metarl.recipes.trial_arms import (
     pass_numbers,
     pass_panel,
     passed,
+    remembering,
     student,
     tested,
 )
 from metarl.rollout import vectorize
 from metarl.rules import ppo
 from metarl.types import Agent, Environment, PyTree
-from metarl.wrappers import forgetful, permute_actions, trial
+from metarl.wrappers import permute_actions, trial
 
 PAPER = "LaMer (Jiang et al. 2025, https://arxiv.org/abs/2512.16848), on tasks of our own"
 CLAIM = "what is remembered of failed attempts makes later ones succeed"
-
-FORGETFUL = "forgetful"
 
 
 @dataclass(frozen=True)
@@ -101,9 +101,8 @@ def _moves(settings: Settings, task: str) -> int:
 
 
 def _agent(settings: Settings, env: Environment, core: str) -> Agent:
-    bare = "gru" if core == FORGETFUL else core
-    agent = memory(env, ppo.heads(env), core=bare, hidden=settings.hidden, layers=1)
-    return forgetful(agent) if core == FORGETFUL else agent
+    sizes: Any = {"hidden": settings.hidden, "layers": 1}
+    return remembering(core, lambda core: memory(env, ppo.heads(env), core=core, **sizes))
 
 
 def conclude(settings: Settings, results: Results) -> Outcome:

@@ -13,6 +13,7 @@ from metarl.players.minesweeper import posterior_player
 from metarl.players.placements import turn_bound
 from metarl.recipes.common import Arm, Claim, Outcome, Results
 from metarl.recipes.trial_arms import (
+    FORGETFUL,
     arm,
     attempt_panel,
     budget,
@@ -21,13 +22,14 @@ from metarl.recipes.trial_arms import (
     pass_panel,
     pass_told,
     passed,
+    remembering,
     student,
     tested,
 )
 from metarl.rollout import vectorize
 from metarl.rules import ppo
 from metarl.types import Agent, Environment
-from metarl.wrappers import forgetful, pass_at, trial
+from metarl.wrappers import pass_at, trial
 
 PAPER = "LaMer (Jiang et al. 2025, https://arxiv.org/abs/2512.16848)"
 CLAIM = "agents trained across attempts win more Minesweeper boards at the third attempt"
@@ -55,7 +57,7 @@ class Settings:
 QUICK = Settings(steps=1_000_000, chunks=4, boards=1024)
 LONG = Settings(
     seeds=5,
-    cores=("gru", "srwm/heads=2", "forgetful"),
+    cores=("gru", "srwm/heads=2", FORGETFUL),
     width=32,
     layers=4,
     steps=200_000_000,
@@ -85,10 +87,8 @@ def _env(settings: Settings, split: str) -> Any:
 
 
 def _agent(settings: Settings, env: Environment, core: str) -> Agent:
-    bare = "gru" if core == "forgetful" else core
-    sizes: Any = {"width": settings.width, "layers": settings.layers}
-    agent = cellular(env, ppo.heads(env), core=bare, symmetric=True, **sizes)
-    return forgetful(agent) if core == "forgetful" else agent
+    sizes: Any = {"width": settings.width, "layers": settings.layers, "symmetric": True}
+    return remembering(core, lambda core: cellular(env, ppo.heads(env), core=core, **sizes))
 
 
 def conclude(settings: Settings, results: Results) -> Outcome:
@@ -116,7 +116,7 @@ def conclude(settings: Settings, results: Results) -> Outcome:
             bool(passed(best, settings.attempts).mean() >= 90),
         ),
     ]
-    if "forgetful" in found:
+    if FORGETFUL in found:
         claims.append(_memory_helps(found))
     levels = {f"perfect inference, pass@{k}": exact[k - 1] for k in (1, settings.attempts)}
     panels = [
@@ -131,7 +131,7 @@ def conclude(settings: Settings, results: Results) -> Outcome:
 def _memory_helps(found: dict[str, np.ndarray]) -> Claim:
     first, *_ = found
     gains = {name: passed(v, v.shape[-1]) - passed(v, 1) for name, v in found.items()}
-    ours, control = gains[first].mean(), gains["forgetful"].mean()
+    ours, control = gains[first].mean(), gains[FORGETFUL].mean()
     return Claim(
         "what was seen in earlier attempts is used in later ones",
         "LaMer +30.3, plain reinforcement learning +3.1",

@@ -1,10 +1,10 @@
 """Weights that their authors publish and that do not come with metarl: where to get them."""
 
-import hashlib
 import os
 import pathlib
 from typing import NamedTuple
 
+from metarl import files
 from metarl.registry import PUBLISHED
 
 
@@ -54,4 +54,4 @@ def find(name: str) -> pathlib.Path:
 
 def digest(path: pathlib.Path) -> str:
     """Of a file's content, `sha256:` and 16 digits."""
-    return "sha256:" + hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+    return files.digest(path.read_bytes())

@@ -23,7 +23,7 @@ from metarl.ops.clipped_adam import clipped_adam
 from metarl.ops.distributions import MASKED, Categorical
 from metarl.ops.moments import Moments, new_moments, normalised, observed
 from metarl.ops.returns import retrace
-from metarl.rollout import replay
+from metarl.rollout import replay_streams
 from metarl.rules.common import check_heads, descend
 from metarl.rules.disco_weights import published
 from metarl.types import (
@@ -136,7 +136,7 @@ def disco(
             raise ValueError("disco needs rollouts of at least 2 steps: the last one only follows")
 
         def speak(params: Params) -> Heads:
-            return jax.vmap(lambda stream: replay(agent, params, stream)[0])(rollout)
+            return replay_streams(agent, params, rollout)
 
         now, pull = jax.vjp(speak, params)
         check_heads(now, heads, "disco")

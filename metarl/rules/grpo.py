@@ -20,7 +20,7 @@ from flax import struct
 from metarl.ops.distributions import policy, policy_heads
 from metarl.ops.groups import fingerprint, group_moments, members
 from metarl.ops.trial_returns import trial_returns, whole
-from metarl.rollout import replay
+from metarl.rollout import replay_streams
 from metarl.rules.common import adam, check_heads
 from metarl.rules.proximal import clipped, passes
 from metarl.types import Agent, Environment, Key, Metrics, Params, PyTree, Rollout, UpdateRule
@@ -155,7 +155,7 @@ def grpo_loss(
     agent: Agent, eta: Hypers, params: Params, batch: Compared
 ) -> tuple[jax.Array, Metrics]:
     """The clipped surrogate and entropy bonus, averaged over the steps that count of [R, T]."""
-    now = jax.vmap(lambda rollout: replay(agent, params, rollout)[0])(batch.rollout)
+    now = replay_streams(agent, params, batch.rollout)
     pi = policy(now)
     log_ratio = pi.log_prob(batch.rollout.action) - batch.log_prob
     gain, metrics = clipped(eta.clip)(log_ratio, batch.adv)

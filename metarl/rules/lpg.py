@@ -18,7 +18,7 @@ from gymnasium.spaces import Discrete
 
 from metarl.nets.lpg import Seen, Sizes, Targets, check_core, lpg_init, lpg_net
 from metarl.ops.distributions import Categorical, policy
-from metarl.rollout import replay, without_truncation
+from metarl.rollout import replay, replay_streams, without_truncation
 from metarl.rules.common import check_heads
 from metarl.rules.life import Clock, LifeState, ticked
 from metarl.types import (
@@ -236,7 +236,7 @@ def lpg_loss(
     The metrics `pi_hat_square` and `y_hat_square` (a sum over M), which a meta-objective may
     weigh, have derivatives in eta like the loss.
     """
-    now = jax.vmap(lambda stream: replay(agent, params, stream)[0])(rollout)
+    now = replay_streams(agent, params, rollout)
     pi, y, y_hat = policy(now), Categorical(now["y"]), Categorical(targets.y_hat)
     policy_loss = -jnp.mean(pi.log_prob(rollout.action) * targets.pi_hat)
     y_loss = jnp.mean(y.kl(y_hat))

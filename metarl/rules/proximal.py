@@ -11,7 +11,8 @@ from flax import struct
 from metarl.ops import keys
 from metarl.ops.distributions import policy
 from metarl.ops.returns import gae
-from metarl.rollout import next_values, replay
+from metarl.ops.statistics import standardised
+from metarl.rollout import next_values, replay_streams
 from metarl.rules.common import check_heads, descend, discounts
 from metarl.types import Agent, Eta, Key, Metrics, Params, PyTree, Rollout, UpdateRule
 
@@ -69,11 +70,11 @@ def proximal_loss(
     Advantages are standardised over the minibatch.
     """
     if jax.tree.leaves(batch.rollout.carry):
-        now = jax.vmap(lambda rollout: replay(agent, params, rollout)[0])(batch.rollout)
+        now = replay_streams(agent, params, batch.rollout)
     else:
         now = jax.vmap(lambda x: agent.apply(params, (), x)[0])(batch.rollout.inputs)
     pi, value = policy(now), now["value"][..., 0]
-    adv = (batch.adv - batch.adv.mean()) / (batch.adv.std() + 1e-8)
+    adv = standardised(batch.adv)
     log_ratio = pi.log_prob(batch.rollout.action) - batch.log_prob
     gain, metrics = surrogate(log_ratio, adv)
     policy_loss = -jnp.mean(gain)

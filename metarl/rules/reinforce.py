@@ -18,7 +18,7 @@ from metarl.ops.distributions import policy, policy_heads
 from metarl.ops.least_squares import fitted
 from metarl.ops.returns import gae
 from metarl.ops.surrogates import SURROGATES, Surrogate
-from metarl.rollout import replay
+from metarl.rollout import replay_streams
 from metarl.rules.common import adam, check_heads, from_batch_loss
 from metarl.types import Agent, Environment, Metrics, Params, PyTree, Rollout, UpdateRule
 
@@ -109,7 +109,7 @@ def reinforce_loss(
     baseline is fitted to the returns that it is taken from, which shrinks advantages a little, and
     to nothing where there are as many features as steps.
     """
-    now = jax.vmap(lambda stream: replay(agent, params, stream)[0])(rollout)
+    now = replay_streams(agent, params, rollout)
     check_heads(now, needed, "reinforce")
     pi = policy(now)
     flags = (rollout.terminated, rollout.truncated)

@@ -18,7 +18,7 @@ from metarl.agents import disco as agents
 from metarl.agents.mlp import mlp
 from metarl.inner import birth
 from metarl.meta.common import meta_adam
-from metarl.meta.discovery import Critic, DiscoveryState
+from metarl.meta.critics import Critic, DiscoveryState
 from metarl.meta.first_returns import Return, first_returns
 from metarl.meta.lives import lives, staggered
 from metarl.meta.validated import validated

@@ -18,7 +18,8 @@ from metarl.curriculum.replay import Curriculum
 from metarl.curriculum.scores import Reference, optimum
 from metarl.inner import birth
 from metarl.meta.common import meta_adam
-from metarl.meta.discovery import Critic, discovery
+from metarl.meta.critics import Critic
+from metarl.meta.discovery import discovery
 from metarl.meta.first_returns import Return, first_returns
 from metarl.rollout import VectorEnv, none, vectorize
 from metarl.rules import lpg

@@ -12,7 +12,8 @@ from metarl.curriculum.replay import Settings as Replay
 from metarl.curriculum.scores import Scoring, Seen, highest_return, max_mc, optimum, regret
 from metarl.curriculum.scores import value_loss as value_score
 from metarl.inner import act
-from metarl.meta.discovery import Critic, CriticState, DiscoveryState, estimates
+from metarl.meta.critics import Critic, CriticState, DiscoveryState
+from metarl.meta.discovery import estimates
 from metarl.registry import did_you_mean
 from metarl.trainings import lpg_grid
 from metarl.trainings.common import Training

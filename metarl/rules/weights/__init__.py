@@ -5,7 +5,6 @@ in float32; one more entry is JSON that says the rule, its settings, and where t
 from. The files that come with the package lie beside this one, each with a model card, `NAME.md`.
 """
 
-import hashlib
 import io
 import json
 import pathlib
@@ -19,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl import registry
-from metarl.files import write_atomically
+from metarl.files import digest, write_atomically
 from metarl.types import Agent, Environment, Eta, PyTree, UpdateRule
 
 FOLDER = pathlib.Path(__file__).parent
@@ -136,8 +135,7 @@ def _read(data: bytes) -> Weights:
             raise ValueError(f"eta's {name} is not finite")
     leaves = [jnp.asarray(entries[name]) for name in named(form)]
     eta = jax.tree.unflatten(jax.tree.structure(form), leaves)
-    digest = "sha256:" + hashlib.sha256(data).hexdigest()[:16]
-    return Weights(rule, fields, heads, eta, told["about"], digest)
+    return Weights(rule, fields, heads, eta, told["about"], digest(data))
 
 
 def _entries(data: bytes) -> dict[str, np.ndarray]:
