@@ -1,12 +1,13 @@
 """A feed-forward agent: flat observation, dense layers, linear heads."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 
 from metarl import registry
 from metarl.nets import linear
-from metarl.nets.heads import POLICY_HEADS, apply_heads, heads_init
+from metarl.nets.heads import POLICY_HEADS, apply_heads, heads_init, raw_heads
 from metarl.nets.inputs import flat_size, flatten
 from metarl.types import Agent, AgentInput, Environment, Heads, Key, Params
 
@@ -50,16 +51,29 @@ def mlp(
         pairs = zip(torsos, keys, strict=True)
         return {"torso": {t: linear.mlp_init(k, sizes) for t, k in pairs}, "heads": last}
 
-    def apply(params: Params, carry: tuple, inputs: AgentInput) -> tuple[Heads, tuple]:
+    def behind_layers(params: Params, inputs: AgentInput) -> Any:
+        """Activations of every layer, of each torso if they are separate."""
         x, act = flatten(space, inputs.obs), linear.ACTIVATIONS[activation]
         if separate:
-            seen = {t: linear.mlp(params["torso"][t], x, act) for t in torsos}
-            each = {name: seen[torso_of(name)] for name in heads}
-        else:
-            each = dict.fromkeys(heads, linear.mlp(params["torso"], x, act))
+            return {t: [x, *linear.activations(params["torso"][t], x, act)] for t in torsos}
+        return [x, *linear.activations(params["torso"], x, act)]
+
+    def read_by_heads(seen: Any) -> dict[str, jax.Array]:
+        return {name: (seen[torso_of(name)] if separate else seen)[-1] for name in heads}
+
+    def apply(params: Params, carry: tuple, inputs: AgentInput) -> tuple[Heads, tuple]:
+        each = read_by_heads(behind_layers(params, inputs))
         return apply_heads(params["heads"], each, env.action_space, inputs.action_mask), carry
 
-    return Agent(init, tuple, apply)
+    def units(params: Params, inputs: AgentInput) -> Params:
+        seen = behind_layers(params, inputs)
+        torso = {t: layers[1:] for t, layers in seen.items()} if separate else seen[1:]
+        active = {"torso": torso, "heads": raw_heads(params["heads"], read_by_heads(seen))}
+        is_layer = lambda x: isinstance(x, dict) and "b" in x  # noqa: E731
+        both = lambda layer, x: dict.fromkeys(layer, x)  # noqa: E731
+        return jax.tree.map(both, params, active, is_leaf=is_layer)
+
+    return Agent(init, tuple, apply, units=units)
 
 
 def torso_of(head: str) -> str:

@@ -104,7 +104,9 @@ class Agent(NamedTuple):
 
     `unroll` is for agents with a memory that a whole stream passes faster than its steps one by
     one: from inputs [T, ...] to heads [T, ...] and the memory behind them, what `apply` repeated
-    computes. `watch` is what to log of memories [N, ...].
+    computes. `watch` is what to log of memories [N, ...]. `units` is for optimizers that listen to
+    how active units are: from inputs without a memory to a tree like params, with the activations
+    [width] of the units that the weights and biases of each leaf lead to.
     """
 
     init: Callable[[Key], Params]
@@ -112,6 +114,7 @@ class Agent(NamedTuple):
     apply: Callable[[Params, PyTree, AgentInput], tuple[Heads, PyTree]]
     unroll: Callable[[Params, PyTree, AgentInput], tuple[Heads, PyTree]] | None = None
     watch: Callable[[PyTree], Metrics] | None = None
+    units: Callable[[Params, AgentInput], PyTree] | None = None
 
 
 class Rollout(struct.PyTreeNode):

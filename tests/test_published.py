@@ -23,6 +23,7 @@ from metarl.rollout import vectorize
 from metarl.rules import authors, open_ppo, ppo
 from metarl.rules.life import with_lifetime
 from metarl.rules.open import open_optimizer
+from metarl.rules.proximal import prepare
 
 DATA = Path(os.environ.get("METARL_DATA", "data"))
 TINY: Any = {"seeds": 1, "budget": 1280, "points": 1, "episodes": 2}
@@ -128,8 +129,9 @@ def test_rules_that_know_the_time_are_told_of_the_training():
 
 
 def test_open_ppo_is_ppo_with_that_optimizer(drawn):
+    """Where the agent does not show its units."""
     env = metarl.make("Bandit-v0")
-    agent = mlp(env, ppo.heads(env), hidden=(4,), separate=True)
+    agent = mlp(env, ppo.heads(env), hidden=(4,), separate=True)._replace(units=None)
     sizes: Any = {"epochs": 2, "minibatches": 1}
     file = drawn / "ant_OPEN.npy"
     rule = open_ppo.open_ppo(agent, ppo.heads(env), weights=str(file), lifetime=9, **sizes)
@@ -156,6 +158,44 @@ def test_open_ppo_is_ppo_with_that_optimizer(drawn):
     slower = one(50)[0][0]
     assert any(jax.tree.leaves(jax.tree.map(lambda a, b: (a != b).any(), slower, found[0])))
     assert float(rule.init_eta(key).learning_rate) == 1 and ppo.hypers().learning_rate < 1
+
+
+def test_open_ppo_hears_how_active_units_are(drawn):
+    """One step, against the optimizer told of activations by a numpy loop over all rows."""
+    env = metarl.make("Catch-v0")
+    agent = mlp(env, ppo.heads(env), hidden=(4, 3), separate=True, activation="relu")
+    sizes: Any = {"epochs": 1, "minibatches": 1}
+    file, venv, key = drawn / "ant_OPEN.npy", vectorize(env, 2), jax.random.key(5)
+    rule = open_ppo.open_ppo(agent, ppo.heads(env), weights=str(file), lifetime=5, **sizes)
+    eta = rule.init_eta(key)
+
+    @jax.jit
+    def one():
+        born = birth(agent, rule, venv, env.default_params(), jax.random.key(0))
+        rollout, _ = act(agent, venv, born, jax.random.key(1), length=8)
+        return born, rollout, rule.update(eta, born.params, born.rule_state, rollout, key)
+
+    born, rollout, (found, _, _) = one()
+    dormancy: Any = {"torso": {}, "heads": {}}
+    for torso, head in (("policy", "logits"), ("value", "value")):
+        rows, told = np.asarray(rollout.inputs.obs, np.float64).reshape(16, -1), []
+        layers = [*born.params["torso"][torso], born.params["heads"][head]]
+        for i, layer in enumerate(layers):
+            rows = rows @ np.asarray(layer["w"]) + np.asarray(layer["b"])
+            rows = np.maximum(rows, 0) if i < 2 else rows
+            active = [np.mean([abs(row[unit]) for row in rows]) for unit in range(rows.shape[1])]
+            told.append(dict.fromkeys("wb", np.array(active) / sum(active) * len(active)))
+        dormancy["torso"][torso], dormancy["heads"][head] = told[:2], told[2]
+    batch = prepare(agent, eta, born.params, rollout)
+    grads = jax.grad(lambda p: ppo.ppo_loss(agent, eta, p, batch)[0])(born.params)
+    optimizer = open_optimizer(file, key=jax.random.split(key)[1], updates=5, **sizes)
+    before = born.rule_state.optimizer
+    step, _ = optimizer.update(grads, before, born.params, dormancy=dormancy)
+    deaf, _ = optimizer.update(grads, before, born.params)
+    wanted = jax.tree.map(jnp.add, born.params, step)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, wanted)
+    heard = jax.tree.map(lambda a, b: jnp.abs(a - b).max(), step, deaf)
+    assert max(jax.tree.leaves(heard)) > 1e-5
 
 
 def test_shared_layers_are_refused(drawn, monkeypatch, capsys):

@@ -57,12 +57,16 @@ def apply_heads(
     params: Params, x: jax.Array | Mapping[str, jax.Array], actions: Space, mask: jax.Array | None
 ) -> Heads:
     """[width], or one for each head, -> {name: [size]}; illegal actions get no probability."""
+    return masked(in_units_of(actions, raw_heads(params, x)), mask)
+
+
+def raw_heads(params: Params, x: jax.Array | Mapping[str, jax.Array]) -> Heads:
+    """The same as the linear maps say it, with no mask and in the agent's own unit."""
     each = x if isinstance(x, Mapping) else dict.fromkeys(params, x)
-    heads = {
+    return {
         name: linear(layer, each[name]) if "w" in layer else jnp.asarray(layer["b"])
         for name, layer in params.items()
     }
-    return masked(in_units_of(actions, heads), mask)
 
 
 def in_units_of(actions: Space, heads: Heads) -> Heads:

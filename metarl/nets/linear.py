@@ -58,9 +58,18 @@ def mlp(
     layers: list[Params], x: jax.Array, activation: Callable[[jax.Array], jax.Array] = jnp.tanh
 ) -> jax.Array:
     """Applies every layer with the activation behind it."""
+    return [x, *activations(layers, x, activation)][-1]
+
+
+def activations(
+    layers: list[Params], x: jax.Array, activation: Callable[[jax.Array], jax.Array] = jnp.tanh
+) -> list[jax.Array]:
+    """What `mlp` computes, behind every layer."""
+    found = []
     for layer in layers:
         x = activation(linear(layer, x))
-    return x
+        found.append(x)
+    return found
 
 
 def layer_norm_init(width: int) -> Params:

@@ -34,9 +34,13 @@ def descend(
     grads: PyTree,
     state: PyTree,
     params: Params,
+    **extra: Any,
 ) -> tuple[Params, PyTree]:
-    """One optimizer step times `learning_rate`: the new params and optimizer state."""
-    steps, state = optimizer.update(grads, state, params)
+    """One optimizer step times `learning_rate`: the new params and optimizer state.
+
+    What the optimizer wants to know beyond gradients and params comes as `extra`.
+    """
+    steps, state = optimizer.update(grads, state, params, **extra)
     steps = jax.tree.map(lambda step: learning_rate * step, steps)
     return optax.apply_updates(params, steps), state
 

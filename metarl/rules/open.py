@@ -2,8 +2,9 @@
 
 Seven of them are published (https://github.com/AlexGoldie/rl-learned-optimization, Apache 2.0) as
 `NAME_OPEN.npy`; they do not come with this package. The equations are those of a specification of
-the authors' code. Three things it leaves open are chosen here: the training proportion is that of
-rollouts, layer norm has Flax's epsilon, and where nobody tells how dormant units are, none are.
+the authors' code. What it leaves open is chosen here: the training proportion is that of rollouts,
+layer norm has Flax's epsilon, what heads say counts as their units' activation, and where nobody
+tells how active units are, all are alike.
 """
 
 import pathlib
@@ -190,6 +191,12 @@ def inputs(p: jax.Array, g: jax.Array, m: jax.Array, told: Sequence[Any]) -> jax
     own = [p, *jnp.sign(m), *size(m), jnp.sign(g), size(g)]
     own = [x * jax.lax.rsqrt(1e-5 + jnp.mean(jnp.square(x))) for x in own]
     return jnp.stack([*own, *(jnp.broadcast_to(x, p.shape) for x in told)], axis=-1)
+
+
+def dormancy(activations: jax.Array) -> jax.Array:
+    """[width] how active each unit of a layer is on a batch [R, width]: 1 is the layer's mean."""
+    size = jnp.abs(activations).mean(axis=0) + 1e-11
+    return size / size.mean()
 
 
 def forward(net: Params, h: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -1,8 +1,9 @@
 """PPO whose optimizer is one of OPEN's (Goldie et al. 2024, https://arxiv.org/abs/2407.07082).
 
 See `metarl.rules.open`. The optimizer was learned for an actor and a critic apart, knows how much
-of the training is over, and is told here that no unit is dormant: agents do not show how active
-their units are, so one of its 19 inputs is always 1, which it was not where it was learned.
+of the training is over, and how active each unit is on the rows of a minibatch, where the agent
+shows its units (`Agent.units`); where it does not, one of the 19 inputs is always 1, which it was
+not where the optimizer was learned.
 """
 
 from collections.abc import Mapping
@@ -15,10 +16,10 @@ from metarl.nets.heads import POLICY_HEADS
 from metarl.rules.authors import find
 from metarl.rules.common import actor_critic_heads, check_heads
 from metarl.rules.life import LifeState, new_clock, ticked
-from metarl.rules.open import CRITIC, of_critic, open_optimizer, read_open
+from metarl.rules.open import CRITIC, dormancy, of_critic, open_optimizer, read_open
 from metarl.rules.ppo import Hypers, ppo_loss
 from metarl.rules.ppo import hypers as ppo_hypers
-from metarl.rules.proximal import passes, prepare
+from metarl.rules.proximal import Batch, passes, prepare
 from metarl.types import Agent, Key, Params, Rollout, UpdateRule
 
 ACTOR = ("policy", *POLICY_HEADS)  # in the paths of its params
@@ -61,6 +62,12 @@ def open_ppo(
         sizes = {"epochs": epochs, "minibatches": minibatches}
         return open_optimizer(net, key=key, updates=updates, **sizes)
 
+    def tell(params: Params, rows: Batch) -> dict[str, Params]:
+        if agent.units is None:
+            return {}
+        shown = jax.vmap(agent.units, in_axes=(None, 0))(params, rows.rollout.inputs)
+        return {"dormancy": jax.tree.map(dormancy, shown)}
+
     def init(params: Params) -> LifeState:
         check_apart(params)
         clock = new_clock(lifetime)
@@ -79,6 +86,7 @@ def open_ppo(
             pass_key,
             epochs=epochs,
             minibatches=minibatches,
+            tell=tell,
         )
         return params, LifeState(opt_state, (), ticked(state.clock)), metrics
 

@@ -101,6 +101,7 @@ def passes(
     *,
     epochs: int,
     minibatches: int,
+    tell: Callable[[Params, Any], Mapping[str, Any]] = lambda params, rows: {},
 ) -> tuple[Params, PyTree, Metrics]:
     """`epochs` passes over the rows in shuffled minibatches. The key is consumed.
 
@@ -113,6 +114,7 @@ def passes(
       key: consumed.
       epochs: passes.
       minibatches: parts of each pass.
+      tell: of params and some of the rows, what else the optimizer listens to, by name.
 
     Returns:
       Params, optimizer state, and the mean of all metrics.
@@ -129,7 +131,8 @@ def passes(
         part = jax.tree.map(lambda x: x[rows], batch)
         grads, metrics = jax.grad(loss, has_aux=True)(params, part)
         metrics["grad_norm"] = optax.tree.norm(grads)
-        return descend(optimizer, learning_rate, grads, state, params), metrics
+        told = tell(params, part)
+        return descend(optimizer, learning_rate, grads, state, params, **told), metrics
 
     rows = jax.vmap(lambda k: keys.shuffled(k, size))(jax.random.split(key, epochs))
     rows = rows.reshape(epochs * minibatches, size // minibatches)
