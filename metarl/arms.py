@@ -7,11 +7,10 @@ from typing import Any
 
 from metarl import registry
 from metarl.agents.tabular import numbered
-from metarl.build import HOSTED, Parts, build, make_env
+from metarl.build import Parts, build, make_env
 from metarl.cells import Cell
 from metarl.config import Config, Part
-from metarl.moulds import check
-from metarl.named_rules import CannotAct, is_weights, rule_settings
+from metarl.named_rules import is_weights, rule_settings
 from metarl.rules import weights
 from metarl.suites import Suite
 
@@ -39,18 +38,12 @@ class Arm:
           ValueError: an unknown name or setting.
           CannotAct: rule or agent are not made for it.
         """
-        name, *words = env.split()
-        if name.startswith(HOSTED):
-            raise CannotAct(
-                f"{name} is stepped on the host, where lives cannot be compiled side by side; use "
-                "`metarl train`"
-            )
-        part = Part.parse([name, *words])
+        part = Part.parse(env.split())
         published = self.rule.name in registry.PUBLISHED  # which have an agent of their own
         if self.agent.name == "auto" and not published and _has_numbers(make_env(part)[0]):
             cell = self._built(env, part, Part("tabular", self.agent.fields), {})
             try:
-                check(cell.mould)
+                cell.check()
                 return cell
             except ValueError as error:
                 if not isinstance(error.__cause__, KeyError):

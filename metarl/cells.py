@@ -5,6 +5,7 @@ import json
 import pathlib
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -14,14 +15,20 @@ import numpy as np
 import metarl
 from metarl.build import Parts
 from metarl.files import plain_name, write_atomically
+from metarl.hosted_programme import HostedProgramme, is_hosted, play_hosted
 from metarl.moulds import Mould, born, check, etas, older, played
 from metarl.named_rules import code_of
 from metarl.programme import seed_keys
-from metarl.rule_checks import not_finite
+from metarl.rule_checks import are_finite, check_hosted_update, not_finite
+from metarl.rules.life import with_lifetime
 from metarl.suites import Suite
 from metarl.types import Key, Learner, PyTree
 
 _PLAY, _LEVEL = 0x706C6179, 0x6C657665  # folded into a seed's key, apart from what training draws
+
+
+# Environment steps, mean returns [C, S], which params are finite [C * S], learners [C * S, ...].
+Stage = tuple[int, np.ndarray, PyTree, Learner]
 
 
 class Cell(NamedTuple):
@@ -55,6 +62,18 @@ class Cell(NamedTuple):
         """The same where numbers of the rule are arguments of the programme."""
         sizes = (self.updates, self.episodes, self.convention.max_steps)
         return Mould.of(self.parts, *sizes, free)
+
+    @property
+    def hosted(self) -> bool:
+        """Whether its environment is one of Gymnasium's, stepped on the host."""
+        return is_hosted(self.parts)
+
+    def check(self) -> None:
+        """Refuses a rule whose update cannot be repeated: see `metarl.rule_checks`."""
+        if self.hosted:
+            check_hosted_update(self.parts)
+        else:
+            check(self.mould)
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -129,7 +148,7 @@ def play_cell(cell: Cell) -> np.ndarray:
     Raises:
       ValueError: of the rule, as `metarl.evaluation.evaluate_rule`.
     """
-    check(cell.mould)
+    cell.check()
     found = []
     for steps, returns, finite, learners in lives(cell, [{}]):
         if leaf := not_finite(finite):
@@ -143,9 +162,7 @@ def play_cell(cell: Cell) -> np.ndarray:
     return np.stack(found)
 
 
-def lives(
-    cell: Cell, candidates: Sequence[Mapping[str, float]]
-) -> Iterator[tuple[int, np.ndarray, PyTree, Learner]]:
+def lives(cell: Cell, candidates: Sequence[Mapping[str, float]]) -> Iterator[Stage]:
     """Lives of all seeds by each of the candidates, side by side, from one evaluation to the next.
 
     Args:
@@ -156,6 +173,11 @@ def lives(
       Environment steps, mean returns [C, S], which params are finite [C * S], none being told at
       birth, and the learners [C * S, ...], which the next turn takes back.
     """
+    return (_hosted_lives if cell.hosted else _compiled_lives)(cell, candidates)
+
+
+def _compiled_lives(cell: Cell, candidates: Sequence[Mapping[str, float]]) -> Iterator[Stage]:
+    """All lives in one programme."""
     parts, count = cell.parts, len(candidates)
     keys = jnp.stack([jax.random.key(seed) for seed in parts.config.seeds])
     fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
@@ -177,6 +199,37 @@ def lives(
         learners, finite = older(mould, numbers, eta, learners, life_keys)
         returns = np.asarray(played(mould, learners, play_keys)).reshape(shape)
         yield steps, returns, jax.device_get(finite), learners
+
+
+def _hosted_lives(cell: Cell, candidates: Sequence[Mapping[str, float]]) -> Iterator[Stage]:
+    """One life after another, each up to the next evaluation."""
+    numbered = [cell.parts.rule_with(**numbers) for numbers in candidates]
+    every = [cell.parts._replace(rule=rule) for rule in numbered]
+    programmes = [HostedProgramme(parts) for parts in every]
+    keys = jnp.stack([jax.random.key(seed) for seed in cell.parts.config.seeds])
+    play_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, _PLAY)
+    sizes = {"episodes": cell.episodes, "max_steps": cell.convention.max_steps}
+    aged = jax.vmap(partial(with_lifetime, lifetime=cell.updates * cell.points))
+    every_learner = [_with_state(programme.born(), aged) for programme in programmes]
+    for point, steps in enumerate(cell.steps):
+        returns, finite = [], []
+        for i, programme in enumerate(programmes):
+            learners = every_learner[i]
+            if point:
+                learners = every_learner[i] = programme.advance(learners, cell.updates)[0]
+            own = jax.vmap(jax.random.fold_in)(play_keys, jnp.asarray(learners.age))
+            scores = play_hosted(every[i], cell.parts.agent, learners.params, own, **sizes)
+            returns.append(scores.ret.mean(axis=1))
+            finite.append(jax.device_get(jax.vmap(are_finite)(learners.params)))
+        joined = lambda *x: np.concatenate(x)  # noqa: E731
+        told = jax.tree.map(joined, *finite) if point else {}
+        yield steps, np.stack(returns), told, jax.tree.map(joined, *every_learner)
+    for programme in programmes:
+        programme.close()
+
+
+def _with_state(learners: Learner, change: Callable[[PyTree], PyTree]) -> Learner:
+    return learners.replace(rule_state=change(learners.rule_state))
 
 
 def _levels(parts: Parts, convention: Suite, keys: Key) -> PyTree:

@@ -25,7 +25,8 @@ class Camera:
         self._mark = cell.digest
         self.why = "" if self._done() else "it was finished before, without a film"
         if not hasattr(cell.parts.env, "render"):
-            self.why = "it draws no pictures"
+            hosted = "environments of Gymnasium are not filmed"
+            self.why = hosted if cell.hosted else "it draws no pictures"
 
     def __call__(self, learners: Learner) -> None:
         """Films the first of the learners [S, ...]; what goes wrong is `why`, and no error."""

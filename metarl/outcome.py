@@ -15,7 +15,6 @@ from metarl.build import Parts
 from metarl.config import Config, MetaConfig
 from metarl.evaluate import Scores, pictures
 from metarl.files import write_atomically
-from metarl.hosted import learners_of, play, shapes_of
 from metarl.io import checkpoint
 from metarl.io.figures import Curve, learning_curves
 from metarl.io.logging import read_metrics
@@ -23,6 +22,7 @@ from metarl.io.panels import draw
 from metarl.io.runs import RunFolder, find_run
 from metarl.io.video import write_gif
 from metarl.outer import MetaParts, parts_of
+from metarl.programmes import learners_of, play, shapes_of
 from metarl.recipes.common import Line, Panel
 from metarl.run import Reporter, read_config
 from metarl.training import TrainingParts

@@ -1,14 +1,16 @@
 """What is wrong with an update rule, in words that name the leaf."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from metarl import host
 from metarl.build import Parts
 from metarl.inner import act, birth, learn
 from metarl.rules.weights import named
-from metarl.types import Learner, PyTree
+from metarl.types import Key, Learner, PyTree, Rollout, UpdateRule
 
 
 def check_update(parts: Parts, level: PyTree) -> None:
@@ -22,11 +24,30 @@ def check_update(parts: Parts, level: PyTree) -> None:
       ValueError: it reads a head that it did not ask for, does not return `(params, state,
         metrics)`, or returns other leaves than it was given; the leaf is named.
     """
-    name, rule, key = parts.config.rule.name, parts.rule, jax.random.key(0)
 
-    def once(level: PyTree) -> tuple[Learner, Any]:
-        learner = birth(parts.agent, rule, parts.venv, level, key)
-        rollout, learner = act(parts.agent, parts.venv, learner, key, length=parts.config.length)
+    def lived(key: Key) -> tuple[Rollout, Learner]:
+        learner = birth(parts.agent, parts.rule, parts.venv, level, key)
+        return act(parts.agent, parts.venv, learner, key, length=parts.config.length)
+
+    _check_learning(parts.config.rule.name, parts.rule, lived)
+
+
+def check_hosted_update(parts: Parts) -> None:
+    """As `check_update`, where environments are stepped on the host."""
+    assert isinstance(parts.env, host.HostEnv)
+    envs = parts.env.vector(parts.config.num_envs)
+    learner = host.birth(parts.agent, parts.rule, jax.random.key(0))
+    rollout = host.Collector(envs, parts.agent).blank(learner.params, parts.config.length)
+    rollout = jax.tree.map(jnp.asarray, rollout)
+    envs.close()
+    _check_learning(parts.config.rule.name, parts.rule, lambda key: (rollout, learner))
+
+
+def _check_learning(
+    name: str, rule: UpdateRule, lived: Callable[[Key], tuple[Rollout, Learner]]
+) -> None:
+    def once(key: Key) -> tuple[Learner, Any]:
+        rollout, learner = lived(key)
         try:
             later = learn(rule, rule.init_eta(key), learner, rollout, key)[0]
         except KeyError as error:
@@ -42,7 +63,7 @@ def check_update(parts: Parts, level: PyTree) -> None:
             ) from error
         return learner, later
 
-    learner, later = jax.eval_shape(once, level)
+    learner, later = jax.eval_shape(once, jax.random.key(0))
     for what in ("params", "rule_state"):
         _check_same(name, what, getattr(learner, what), getattr(later, what))
 

@@ -15,11 +15,11 @@ import numpy as np
 
 from metarl.configs import AnyConfig, loads
 from metarl.files import write_atomically
-from metarl.hosted import AnyProgramme, outcome_of, programme_of
 from metarl.io import checkpoint
 from metarl.io.logging import MetricsFile, Row, TensorBoard, summarise
 from metarl.io.runs import RunFolder, find_run, new_run
 from metarl.outer import parts_of
+from metarl.programmes import AnyProgramme, outcome_of, programme_of
 from metarl.types import PyTree
 
 META = ("eta/", "tuned/", "meta_grad/")  # how the metrics of an outer loop begin

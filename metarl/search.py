@@ -21,7 +21,6 @@ from metarl import scores
 from metarl.arms import Arm, active, with_numbers
 from metarl.build import build
 from metarl.cells import Cell, lives, read, write
-from metarl.moulds import check
 from metarl.named_rules import CannotAct
 from metarl.registry import PUBLISHED
 
@@ -184,7 +183,7 @@ def _tried(
     report: Callable[[str], None],
 ) -> np.ndarray:
     """Returns [C, S] at the end, of candidates kept in a folder or tried and put there."""
-    check(cell.mould)
+    cell.check()
     kept: dict[int, np.ndarray] = {}
     for i, numbers in enumerate(chosen):
         found = read(with_numbers(cell, numbers), folder) if folder else None

@@ -3,10 +3,12 @@
 import shlex
 import sys
 import textwrap
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -16,7 +18,8 @@ from metarl.agents.tabular import tabular
 from metarl.arms import ADAM, Arm, weights_of
 from metarl.config import Part
 from metarl.evaluate import evaluate
-from metarl.evaluation import evaluate_rule
+from metarl.evaluation import evaluate_rule, parts_of
+from metarl.hosted_programme import HostedProgramme, play_hosted
 from metarl.results import Results
 from metarl.rollout import vectorize
 from metarl.rules import reinforce
@@ -133,12 +136,45 @@ def test_what_was_killed_goes_on_and_damaged_cells_are_played_again(results, fol
 def test_environments_in_which_a_rule_cannot_act_are_skipped_and_listed(monkeypatch):
     monkeypatch.setattr(cells, "play_cell", lambda cell: np.zeros((3, 2)))
     said = []
-    envs = ("Pendulum-v0", "Bandit-v0", "gym/CartPole-v1")
+    envs = ("Pendulum-v0", "Bandit-v0", "gym/Pendulum-v1")
     found = evaluate_rule("q_lambda", envs, report=said.append, **SIZES)
     assert found.envs() == ("Bandit-v0",)
-    assert "Discrete" in found.skipped["q_lambda"]["Pendulum-v0"]
-    assert "host" in found.skipped["q_lambda"]["gym/CartPole-v1"]
+    for env in ("Pendulum-v0", "gym/Pendulum-v1"):
+        assert "Discrete" in found.skipped["q_lambda"][env]
     assert len(said) == 3 and "skipped" in said[0]
+
+
+def test_lives_on_the_host_are_those_of_its_programme(tmp_path, monkeypatch):
+    """Tables in one of Gymnasium's environments, two seeds, one after the other."""
+    sizes: Any = {"seeds": 2, "budget": 1280, "points": 1, "episodes": 4, "folder": tmp_path}
+    env = "gym/FrozenLake-v1 is_slippery=false"
+    found = evaluate_rule("reinforce learning_rate=0.1", [env], films=True, **sizes)
+    title = found.rules[0]
+    assert "Gymnasium" in found.about[title]["unfilmed"][env]
+    returns = found.returns(title, env)[2]
+    parts = parts_of("reinforce learning_rate=0.1", "auto", env, suite([env]), 2)
+    parts = parts._replace(config=replace(parts.config, steps=1280))
+    assert parts.config.agent.name == "tabular"
+    programme = HostedProgramme(parts)
+    learners, _, finite = programme.advance(programme.born(), 1)
+    programme.close()
+    assert finite.all() and learners.age.tolist() == [1, 1]
+    keys = [jax.random.fold_in(jax.random.key(seed), cells._PLAY) for seed in (0, 1)]
+    keys = jnp.stack([jax.random.fold_in(key, 1) for key in keys])
+    how: Any = {"episodes": 4, "max_steps": suite([env]).max_steps}
+    scores = play_hosted(parts, parts.agent, learners.params, keys, **how)
+    np.testing.assert_array_equal(returns[1], scores.ret.mean(axis=1))
+    monkeypatch.setattr(cells, "play_cell", nothing)
+    again = evaluate_rule("reinforce learning_rate=0.1", [env], films=True, **sizes)
+    assert again.records == found.records
+
+
+def test_malformed_rules_are_refused_on_the_host_too(users):
+    env = ["gym/FrozenLake-v1"]
+    with pytest.raises(ValueError, match="looks for 'value', .* agents only say"):
+        evaluate_rule(users + "greedy", env, **SIZES)
+    with pytest.raises(ValueError, match="params/logits is NaN or infinite after"):
+        evaluate_rule(users + "broken", env, seeds=1, budget=1280, points=1, episodes=1)
 
 
 def test_a_rule_of_the_users_own(users, monkeypatch):

@@ -142,6 +142,17 @@ def test_every_kind_of_space_trains(id):
     assert scores.ret.shape == (3,) and (scores.length > 0).all()
 
 
+def test_an_id_may_name_the_module_that_registers_it(tmp_path, monkeypatch):
+    entry = "gymnasium.envs.toy_text.frozen_lake:FrozenLakeEnv"
+    text = f"import gymnasium\ngymnasium.register('Lake/Mine-v0', entry_point={entry!r})\n"
+    (tmp_path / "lakes_of_a_user.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    env = host.HostEnv.make("lakes_of_a_user:Lake/Mine-v0", is_slippery=False)
+    assert env.observation_space == Discrete(16) and env.num_actions == 4
+    with pytest.raises(ValueError, match="cannot make 'no_such_module:Lake/Mine-v0': No module"):
+        host.HostEnv.make("no_such_module:Lake/Mine-v0")
+
+
 def test_what_gymnasium_cannot_make_is_said():
     with pytest.raises(ValueError, match="gymnasium cannot make 'Cartpole-v1'.*CartPole"):
         host.HostEnv.make("Cartpole-v1")

@@ -18,6 +18,7 @@ from metarl.suites import suite
 
 SIZES: Any = {"seeds": 2, "budget": 2000, "points": 2, "episodes": 16}
 SCALED, PLAIN = "Catch-v0", "DelayedChain-v0 length=3"
+POLE = "gym/CartPole-v1"
 USER = """
     from metarl.rules.reinforce import heads, hypers, reinforce
     from metarl.rules import reinforce as module
@@ -105,16 +106,21 @@ def test_scores_are_normalised_means_or_else_ranks():
 
 
 @pytest.mark.parametrize(
-    ("rule", "chosen"),
+    ("rule", "env", "chosen"),
     [
-        ("reinforce", [{"learning_rate": 0.1, "entropy_cost": 0.1}, {"learning_rate": 1e-3}]),
-        ("lpg hidden=4 embedding=2 adam=0.01", [{"adam": 0.1}, {"adam": 1e-3}]),
+        (
+            "reinforce",
+            PLAIN,
+            [{"learning_rate": 0.1, "entropy_cost": 0.1}, {"learning_rate": 1e-3}],
+        ),
+        ("lpg hidden=4 embedding=2 adam=0.01", PLAIN, [{"adam": 0.1}, {"adam": 1e-3}]),
+        ("reinforce", POLE, [{"learning_rate": 0.1, "entropy_cost": 0.1}, {"learning_rate": 1e-3}]),
     ],
 )
-def test_lives_side_by_side_are_those_of_the_settings(rule, chosen):
-    """Numbers of eta, and of an optimizer that the rule makes."""
+def test_lives_side_by_side_are_those_of_the_settings(rule, env, chosen):
+    """Numbers of eta, and of an optimizer that the rule makes; also on the host."""
     chosen = [{**chosen[0], **one} for one in chosen]
-    cell = arm(rule).cell(PLAIN)
+    cell = arm(rule, env).cell(env)
     found = search._returns(cell, chosen)
     assert found.shape == (2, 2, 2) and not np.allclose(found[1, 0], found[1, 1])
     one = search.with_numbers(cell, chosen[1])

@@ -1,5 +1,6 @@
 """A Gymnasium environment as agents and rules see one, and translation between the two sides."""
 
+import importlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -59,7 +60,10 @@ class HostEnv:
         """
         settings = {**dict(self.settings), **more}
         try:
-            spec = gymnasium.spec(self.id)
+            module, _, name = self.id.rpartition(":")
+            if module:  # which registers it
+                importlib.import_module(module)
+            spec = gymnasium.spec(name)
             if spec.vector_entry_point is None:
                 settings["vector_kwargs"] = {"autoreset_mode": AutoresetMode.SAME_STEP}
             return gymnasium.make_vec(self.id, num_envs, **settings)
