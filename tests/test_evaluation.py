@@ -159,8 +159,8 @@ def test_lives_on_the_host_are_those_of_its_programme(tmp_path, monkeypatch):
     learners, _, finite = programme.advance(programme.born(), 1)
     programme.close()
     assert finite.all() and learners.age.tolist() == [1, 1]
-    keys = [jax.random.fold_in(jax.random.key(seed), cells._PLAY) for seed in (0, 1)]
-    keys = jnp.stack([jax.random.fold_in(key, 1) for key in keys])
+    own = [jax.random.fold_in(jax.random.key(seed), cells._PLAY) for seed in (0, 1)]
+    keys = jnp.stack([jax.random.fold_in(key, 1) for key in own])
     how: Any = {"episodes": 4, "max_steps": suite([env]).max_steps}
     scores = play_hosted(parts, parts.agent, learners.params, keys, **how)
     np.testing.assert_array_equal(returns[1], scores.ret.mean(axis=1))
