@@ -17,7 +17,7 @@ import numpy as np
 from metarl.io.report_figures import efficiency, environments, profiles
 from metarl.ops.aggregate import iqm
 from metarl.results import Results
-from metarl.rule_commands import contests, shown
+from metarl.rule_commands import shown
 from metarl.suites import SUITES
 
 HERE = pathlib.Path(__file__).parent / "results"
@@ -28,7 +28,9 @@ Made by `python docs/results.py` from the tables in `results/`. Scores are 0 for
 for a reference, which is the exact optimum in the grids, and in the games no more than a tuned A2C
 of 640,000 steps (`metarl/scores/table.json` says who earned each). IQM is the interquartile mean
 of all runs. Intervals are of 95 %, by resampling seeds within each environment; with few seeds they
-are too narrow. All rules of a table had the same seeds and steps.
+are too narrow. All rules of a table had the same seeds and steps. A beats B: how often a run of A
+ends above one of B in the same environment; p: two-sided, by permutations of pairs of a seed; p of
+all: by Holm's correction for the number of contests.
 """
 AGGREGATES = ("iqm", "median", "mean", "optimality_gap")
 FIGURES = {"efficiency": efficiency, "profiles": profiles, "environments": environments}
@@ -50,6 +52,7 @@ def section(name: str, results: Results) -> str:
         "\n".join(_aggregates(results)),
         figures,
         "\n".join(_returns(results)),
+        "\n".join(_contests(results)),
         "\n".join(f"- {line}" for line in _notes(results)),
         "Commands:",
         "```sh\n" + "\n".join(_commands(results)) + "\n```",
@@ -89,11 +92,22 @@ def _return(results: Results, rule: str, env: str) -> str:
     return f"{last.mean():.3g} ± {error:.2g}"
 
 
+def _contests(results: Results) -> Iterator[str]:
+    yield "| A | B | A beats B | mean difference | p | p of all | environments |"
+    yield "|---|---|---|---|---|---|---|"
+    for a, b, contest, adjusted in results.contests():
+        if contest is None:
+            yield f"| {a} | {b} | - | - | - | - | 0 |"
+            continue
+        numbers = (f"{contest.test.difference:.3g}", f"{contest.test.p:.2g}", f"{adjusted:.2g}")
+        cells = [a, b, shown(contest.improvement), *numbers, str(len(contest.envs))]
+        yield "| " + " | ".join(cells) + " |"
+
+
 def _notes(results: Results) -> Iterator[str]:
     first = results.rules[0]
     seeds, steps, _ = results.returns(first, results.envs(first)[0])
     yield f"{len(seeds)} seeds of {steps[-1]:,} environment steps each; ± is a standard error."
-    yield from contests(results)
     for rule, envs in results.skipped.items():
         for env, why in envs.items():
             yield f"{rule} skipped {env}: {why}"

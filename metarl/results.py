@@ -2,6 +2,7 @@
 
 import csv
 import io
+import itertools
 import json
 import math
 import pathlib
@@ -44,6 +45,15 @@ class Contest(NamedTuple):
     test: Outcome  # of the mean difference of normalised scores
     paired: bool  # whether pairs of the same seed were compared
     envs: tuple[str, ...]
+
+
+class Pair(NamedTuple):
+    """One of all contests between rules."""
+
+    a: str
+    b: str
+    contest: Contest | None  # None: no environment with a reference score in common
+    adjusted: float  # the test's p by Holm's correction for the number of contests
 
 
 @dataclass(frozen=True)
@@ -152,6 +162,16 @@ class Results:
         test = aggregate.paired_test if paired else aggregate.unpaired_test
         improvement = aggregate.interval(aggregate.probability_of_improvement, ours, theirs)
         return Contest(improvement, test(ours, theirs), paired, envs)
+
+    def contests(self) -> list[Pair]:
+        """Every pair of rules that have a score."""
+        pairs = list(itertools.combinations(self.scored, 2))
+        found = [self.compare(*pair) if self.scaled(*pair) else None for pair in pairs]
+        adjusted = iter(aggregate.holm([contest.test.p for contest in found if contest]))
+        return [
+            Pair(*pair, contest, float(next(adjusted)) if contest else math.nan)
+            for pair, contest in zip(pairs, found, strict=True)
+        ]
 
     def frame(self) -> Any:
         """The records as a pandas DataFrame, in long form.

@@ -1,6 +1,5 @@
 """The commands that say how good update rules are."""
 
-import itertools
 import pathlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -207,17 +206,18 @@ def sentences(results: "Results") -> Iterator[str]:
 
 
 def contests(results: "Results") -> Iterator[str]:
-    """Every pair of rules in words."""
-    for a, b in itertools.combinations(results.rules, 2):
-        if not results.scaled(a, b):
+    """Every pair of rules that have a score in words."""
+    pairs = results.contests()
+    for a, b, contest, adjusted in pairs:
+        if contest is None:
             yield f"{a} and {b} have no environment with a reference score in common"
             continue
-        contest = results.compare(a, b)
         how = "pairs of a seed" if contest.paired else "seeds that differ"
+        several = f"; {adjusted:.2g} by Holm's correction for all pairs" if len(pairs) > 1 else ""
         yield (
             f"{a} beats {b} with probability {shown(contest.improvement)} on "
             f"{len(contest.envs)} environments; mean difference {contest.test.difference:.3g}, "
-            f"p = {contest.test.p:.2g} (permutations of {how})"
+            f"p = {contest.test.p:.2g} (permutations of {how}{several})"
         )
 
 

@@ -153,6 +153,14 @@ def test_scores_of_another_form_are_refused():
         aggregate.unpaired_test(SCORES, SCORES[:, :2])
 
 
+def test_holms_correction_by_hand():
+    """Times 4, 3, 2 and 1 from the smallest on; never below one before it, never above 1."""
+    found = aggregate.holm([0.03, 0.01, 0.4, 0.02])
+    np.testing.assert_allclose(found, [0.06, 0.04, 0.4, 0.06])
+    np.testing.assert_allclose(aggregate.holm([0.9, 0.6]), [1, 1])
+    assert aggregate.holm([0.3]) == [0.3] and aggregate.holm([]).shape == (0,)
+
+
 def test_the_paired_test_by_enumeration():
     a, b = drawn((3, 2), 3, shift=0.8), drawn((3, 2), 4)
     found = aggregate.paired_test(a, b)

@@ -1,6 +1,5 @@
 """The report on results of rules: one HTML file that needs nothing beside it, and its figures."""
 
-import itertools
 import pathlib
 import string
 from collections.abc import Iterator, Mapping
@@ -104,22 +103,22 @@ def _aggregates(results: Results) -> Iterator[Raw]:
     contests = list(_contests(results))
     if contests:
         yield table(
-            ["A", "B", "A beats B", "mean difference", "p", "environments", "compared"],
+            ["A", "B", "A beats B", "mean difference", "p", "p of all", "environments", "compared"],
             contests,
             "Every pair. A beats B: how often a run of A ends above one of B in the same "
-            "environment. p: two-sided, by permutations, not corrected for the number of pairs.",
+            "environment. p: two-sided, by permutations; p of all: by Holm's correction for the "
+            "number of pairs.",
         )
     yield from cautions(results)
 
 
 def _contests(results: Results) -> Iterator[list[Raw]]:
-    for a, b in itertools.combinations(results.scored, 2):
+    for a, b, contest, adjusted in results.contests():
         names = [_named(results, a), _named(results, b)]
-        if not results.scaled(a, b):
-            yield [*names, *[number()] * 3, count(0), text("nothing in common")]
+        if contest is None:
+            yield [*names, *[number()] * 4, count(0), text("nothing in common")]
             continue
-        contest = results.compare(a, b)
-        test = (number(contest.test.difference), number(contest.test.p))
+        test = (number(contest.test.difference), number(contest.test.p), number(adjusted))
         how = text("in pairs of a seed" if contest.paired else "seeds that differ")
         yield [*names, number(*contest.improvement), *test, count(len(contest.envs)), how]
 
