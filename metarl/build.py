@@ -22,6 +22,7 @@ from metarl.wrappers import ORDER, params_for, wrap
 _STATISTICS = 0x73746174  # the seed of random play, apart from all seeds of training
 
 HOSTED = "gym/"  # environments of Gymnasium's, stepped on the host
+PICTURE = 64  # pixels of a side from which planes are a picture
 
 
 class Parts(NamedTuple):
@@ -136,13 +137,21 @@ def agent_for(config: Config) -> Part:
 def _agent(part: Part, env: Environment, heads: Any) -> tuple[Agent, Part]:
     name = part.name
     if name == "auto":
-        name = "conv" if len(env.observation_space.shape or ()) == 3 else "mlp"
+        name = _for_spaces(env)
     builder = registry.agent_builder(name)
     chosen = settle(name, part.fields, settings(builder))
     try:
         return builder(env, heads, **chosen), Part(name, chosen)
     except TypeError as error:
         raise CannotAct(f"agent {name}: {error}") from error
+
+
+def _for_spaces(env: Environment) -> str:
+    """The agent for what an environment shows: planes, pictures of Atari's size, or numbers."""
+    shape = env.observation_space.shape or ()
+    if len(shape) != 3:
+        return "mlp"
+    return "nature" if min(shape[1:]) >= PICTURE else "conv"
 
 
 def _venv(env: Environment, num_envs: int, reset: Part) -> tuple[VectorEnv, Part]:

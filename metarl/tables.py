@@ -9,6 +9,7 @@ AGENTS = {
     "gru": "metarl.agents.gru:gru",
     "memory": "metarl.agents.memory:memory",
     "mlp": "metarl.agents.mlp:mlp",
+    "nature": "metarl.agents.nature:nature",
     "tabular": "metarl.agents.tabular:tabular",
     "uniform": "metarl.agents.uniform:uniform",
 }

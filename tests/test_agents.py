@@ -7,11 +7,14 @@ import pytest
 from gymnasium.spaces import Box, Dict, Discrete, MultiBinary, MultiDiscrete
 
 import metarl
+from metarl import host
 from metarl.agents.conv import conv as conv_agent
 from metarl.agents.gru import gru as gru_agent
 from metarl.agents.mlp import mlp
+from metarl.agents.nature import nature
 from metarl.agents.uniform import uniform
-from metarl.nets.conv import conv, conv_init
+from metarl.build import _for_spaces
+from metarl.nets.conv import conv, conv_init, windows
 from metarl.nets.gru import gru, gru_init
 from metarl.nets.inputs import flat_size, flatten, scale
 from metarl.nets.linear import orthogonal
@@ -40,6 +43,50 @@ def test_conv_equals_lax():
     )[0]
     expected = jax.nn.relu(expected + params[0]["b"])
     np.testing.assert_allclose(conv(params, x), expected, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(("side", "stride"), [(8, 4), (4, 2), (3, 1)])
+def test_strided_windows_equal_lax(side, stride):
+    blocks, odd = side // stride, 1 if stride > 1 else 0  # cells at the border that are not used
+    x = jax.random.normal(jax.random.key(0), (3 * stride + side + odd, 2 * stride + side + odd, 2))
+    weights = jax.random.normal(jax.random.key(1), (side * side * 2, 5))
+    kernel = weights.reshape(blocks, blocks, stride, stride, 2, 5).transpose(0, 2, 1, 3, 4, 5)
+    expected = jax.lax.conv_general_dilated(
+        x[None],
+        kernel.reshape(side, side, 2, 5),
+        (stride, stride),
+        "VALID",
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )[0]
+    assert expected.shape == (4, 3, 5)
+    np.testing.assert_allclose(windows(x, side, stride) @ weights, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_pictures_are_seen_by_the_natures_network():
+    env = host.HostEnv(Box(0, 255, (4, 84, 84), np.uint8), Discrete(6))
+    agent = nature(env, {"logits": 6, "value": 1})
+    params = agent.init(jax.random.key(0))
+    shapes = [layer["w"].shape for layer in params["conv"]]
+    assert shapes == [(256, 32), (512, 64), (576, 64)]
+    assert params["dense"]["w"].shape == (7 * 7 * 64, 512)
+    assert _for_spaces(env) == "nature"
+    small = host.HostEnv(Box(0, 255, (4, 38, 36), np.uint8), Discrete(6))
+    agent = nature(small, {"logits": 6, "value": 1}, channels=(2, 3, 4), hidden=5)
+    params = agent.init(jax.random.key(0))
+    obs = jax.random.randint(jax.random.key(1), (4, 38, 36), 0, 256).astype(jnp.uint8)
+    seen = jnp.moveaxis(obs, 0, -1) / 255
+    for layer, side, stride in zip(params["conv"], (8, 4, 3), (4, 2, 1), strict=True):
+        seen = jax.nn.relu(windows(seen, side, stride) @ layer["w"] + layer["b"])
+    assert seen.shape == (1, 1, 4)
+    hidden = jax.nn.relu(seen.ravel() @ params["dense"]["w"] + params["dense"]["b"])
+    told = AgentInput(obs, jnp.int32(0), jnp.float32(0), jnp.bool_(False))
+    heads = agent.apply(params, (), told)[0]
+    for name, layer in params["heads"].items():
+        np.testing.assert_allclose(heads[name], hidden @ layer["w"] + layer["b"], atol=1e-5)
+    with pytest.raises(ValueError, match="at least 36 by 36"):
+        nature(metarl.make("Breakout-v0"), {"logits": 3})
+    with pytest.raises(ValueError, match="3 layers"):
+        nature(env, {"logits": 6}, channels=(8, 8))
 
 
 def test_inputs_are_flat_and_of_unit_scale():

@@ -36,6 +36,22 @@ def patches(x: jax.Array) -> jax.Array:
     )
 
 
+def windows(x: jax.Array, side: int, stride: int) -> jax.Array:
+    """Squares of `side` cells at every `stride`-th cell, [H, W, C] -> [H', W', side * side * C].
+
+    No padding; `stride` divides `side`. A square is told block by block of `stride` cells a side,
+    from left to right and downwards, and so is each block cell by cell.
+    """
+    h, w = ((n - side) // stride + 1 for n in x.shape[:2])
+    blocks = side // stride  # of a square's side
+    rows, columns, channels = h + blocks - 1, w + blocks - 1, x.shape[2]
+    x = x[: rows * stride, : columns * stride]
+    x = x.reshape(rows, stride, columns, stride, channels).swapaxes(1, 2)
+    x = x.reshape(rows, columns, stride * stride * channels)
+    shifts = [(i, j) for i in range(blocks) for j in range(blocks)]
+    return jnp.concatenate([x[i : i + h, j : j + w] for i, j in shifts], axis=-1)
+
+
 def rings(x: jax.Array) -> jax.Array:
     """Every cell, the sum of its sides and that of its corners, [H, W, C] -> [H, W, 3 C].
 
