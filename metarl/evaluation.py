@@ -1,7 +1,8 @@
 """How good an update rule is: agents that live by it, on several environments and seeds.
 
 A cell is one rule in one environment, all seeds in one compiled programme. Cells that are finished
-are kept in a folder, so that an evaluation that was killed goes on with the next one.
+are kept in a folder, so that an evaluation that was killed goes on with the next one. In
+environments of Gymnasium, `gym/ID`, lives are stepped on the host, one after another.
 """
 
 import pathlib
