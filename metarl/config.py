@@ -114,7 +114,7 @@ class Config(Stored):
     rule: Part = Part("ppo")
     """Update rule, then its settings."""
     agent: Part = Part("auto")
-    """Agent, then its settings. `auto` is conv for planes of cells, nature for pictures, else mlp."""
+    """Agent, then its settings. `auto`: conv for planes of cells, nature for pictures, else mlp."""
     reset: Part = Part("fresh")
     """`fresh` starts; `pool size=1024 refresh=8`: stored starts, some renewed each step; `grouped
     size=8`: of trials, so many environments in a row play the same ones (`--rule grpo`)."""

@@ -147,6 +147,17 @@ class LevelTable:
         cells[rows, self.player[:, None]] |= PLAYER
         return board
 
+    def turned(self) -> "LevelTable":
+        """Each level in every way to turn and mirror it: eight of a square board, four of others.
+
+        The levels as they are come first. All ways are of the split of the level's room.
+        """
+        boards = self.boards()
+        turns = range(4) if self.height == self.width else (0, 2)
+        both = (boards, boards[:, ::-1])
+        ways = [np.rot90(side, turn, axes=(1, 2)) for side in both for turn in turns]
+        return LevelTable.pack(np.concatenate(ways))
+
     def levels(self) -> Levels:
         """The form that a compiled step draws from, on the default device."""
         cells = self.boards().reshape(len(self), -1)

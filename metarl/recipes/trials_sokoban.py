@@ -3,11 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
-import jax.numpy as jnp
-
 import metarl
 from metarl.agents.cellular import cellular
 from metarl.envs.levels.shipped import default_levels
+from metarl.envs.sokoban import Params
 from metarl.players.sokoban import step_bound
 from metarl.recipes.common import Arm, Claim, Outcome, Results
 from metarl.recipes.trial_arms import (
@@ -37,6 +36,7 @@ class Settings:
     seeds: int = 1
     attempts: int = 3
     moves: int = 30  # of an attempt; LaMer's agents have 7 turns of 3
+    turned: bool = True  # training plays its 4000 levels in all eight ways to turn and mirror them
     cores: tuple[str, ...] = ("gru",)  # of every cell
     width: int = 16
     layers: int = 4
@@ -68,10 +68,7 @@ def arms(settings: Settings) -> list[Arm]:
     """A memory in every cell of each kind."""
     game = metarl.make("Sokoban-v0", height=6, width=6, boxes=2)
     env = trial(game, settings.attempts)
-    train, held_out = (
-        game.default_params(split=split).replace(max_steps=jnp.int32(settings.moves))
-        for split in ("train", "heldout")
-    )
+    train, held_out = (_params(settings, split) for split in ("train", "heldout"))
     venv = vectorize(env, settings.num_envs)
     most = settings.attempts * settings.moves
     found = []
@@ -83,6 +80,12 @@ def arms(settings: Settings) -> list[Arm]:
         test = tested(agent, env, held_out, episodes=settings.levels, max_steps=most)
         found.append(arm(core, learns, budget(settings, settings.length), test, calm=True))
     return found
+
+
+def _params(settings: Settings, split: str) -> Params:
+    levels = default_levels(6, 6, 2, split)
+    levels = levels.turned() if settings.turned and split == "train" else levels
+    return Params.from_levels(levels, max_steps=settings.moves)
 
 
 def conclude(settings: Settings, results: Results) -> Outcome:
