@@ -178,6 +178,26 @@ def test_tables_slice_join_and_survive_the_disk(tmp_path):
         LevelTable.join([some, parse_levels(ONE)])
 
 
+def test_levels_are_turned_and_mirrored_every_way():
+    """Eight ways of a square, four of another board, each cell where its coordinates say."""
+    square = default_levels(6, 6, 2, "heldout")[:3]
+    wide = parse_levels("######\n#@$. #\n#  # #\n######")
+    for table, count in ((square, 8), (wide, 4)):
+        boards, turned = table.boards(), table.turned().boards()
+        height, width = boards.shape[1:]
+        assert len(turned) == count * len(table) and (turned[: len(table)] == boards).all()
+        for i, board in enumerate(boards):
+            wanted = set()
+            for up in (1, -1):
+                for left in (1, -1):
+                    seen = board[::up, ::left]
+                    wanted.add(seen.tobytes())
+                    if height == width:
+                        swapped = [[seen[x, y] for x in range(width)] for y in range(height)]
+                        wanted.add(np.array(swapped, np.uint8).tobytes())
+            assert {way.tobytes() for way in turned[i :: len(table)]} == wanted
+
+
 def test_large_boards_need_wider_cell_numbers():
     board = np.full((20, 30), WALL, np.uint8)
     board[18, 25:29] = 0, PLAYER, BOX, TARGET
