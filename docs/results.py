@@ -108,6 +108,8 @@ def _notes(results: Results) -> Iterator[str]:
     first = results.rules[0]
     seeds, steps, _ = results.returns(first, results.envs(first)[0])
     yield f"{len(seeds)} seeds of {steps[-1]:,} environment steps each; ± is a standard error."
+    for env, why in results.unnormalised.items():
+        yield f"{env} has returns but no scores: {why}."
     for rule, envs in results.skipped.items():
         for env, why in envs.items():
             yield f"{rule} skipped {env}: {why}"
