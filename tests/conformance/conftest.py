@@ -16,11 +16,11 @@ def env():
 
 @pytest.fixture(scope="session")
 def experience(env):
-    """`(agent, rule, num_envs, length) -> (learner, rollout)` of a new-born learner."""
-    env_params = env.default_params().replace(max_steps=jnp.int32(3))
+    """`(agent, rule, num_envs, length, env=) -> (learner, rollout)` of a new-born learner."""
 
-    def collect(agent, rule, num_envs, length):
+    def collect(agent, rule, num_envs, length, env=env):
         venv = vectorize(env, num_envs)
+        env_params = env.default_params().replace(max_steps=jnp.int32(3))
 
         @jax.jit
         def run():

@@ -7,7 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import metarl
 from metarl import registry
+from metarl.agents.nature import LEAST
 from metarl.ops.distributions import policy
 from metarl.rollout import replay
 from metarl.testing.compare import differences
@@ -27,8 +29,9 @@ class Case(NamedTuple):
 
 @pytest.fixture(params=registry.AGENTS, scope="module")
 def case(request, env, experience):
+    env = metarl.make("GridWorld-v0", size=LEAST) if request.param == "nature" else env
     agent = registry.agent_builder(request.param)(env, HEADS)
-    learner, rollout = experience(agent, IDLE, N, T)
+    learner, rollout = experience(agent, IDLE, N, T, env=env)
     return Case(agent, learner, rollout, jax.jit(agent.apply))
 
 
