@@ -210,26 +210,25 @@ def _hosted_lives(cell: Cell, candidates: Sequence[Mapping[str, float]]) -> Iter
     play_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, _PLAY)
     sizes = {"episodes": cell.episodes, "max_steps": cell.convention.max_steps}
     aged = jax.vmap(partial(with_lifetime, lifetime=cell.updates * cell.points))
-    every_learner = [_with_state(programme.born(), aged) for programme in programmes]
-    for point, steps in enumerate(cell.steps):
-        returns, finite = [], []
-        for i, programme in enumerate(programmes):
-            learners = every_learner[i]
-            if point:
-                learners = every_learner[i] = programme.advance(learners, cell.updates)[0]
-            own = jax.vmap(jax.random.fold_in)(play_keys, jnp.asarray(learners.age))
-            scores = play_hosted(every[i], cell.parts.agent, learners.params, own, **sizes)
-            returns.append(scores.ret.mean(axis=1))
-            finite.append(jax.device_get(jax.vmap(are_finite)(learners.params)))
-        joined = lambda *x: np.concatenate(x)  # noqa: E731
-        told = jax.tree.map(joined, *finite) if point else {}
-        yield steps, np.stack(returns), told, jax.tree.map(joined, *every_learner)
-    for programme in programmes:
-        programme.close()
-
-
-def _with_state(learners: Learner, change: Callable[[PyTree], PyTree]) -> Learner:
-    return learners.replace(rule_state=change(learners.rule_state))
+    young = [programme.born() for programme in programmes]
+    every_learner = [one.replace(rule_state=aged(one.rule_state)) for one in young]
+    joined = lambda *x: np.concatenate(x)  # noqa: E731
+    try:
+        for point, steps in enumerate(cell.steps):
+            returns, finite = [], []
+            for i, programme in enumerate(programmes):
+                learners = every_learner[i]
+                if point:
+                    learners = every_learner[i] = programme.advance(learners, cell.updates)[0]
+                    finite.append(jax.device_get(jax.vmap(are_finite)(learners.params)))
+                own = jax.vmap(jax.random.fold_in)(play_keys, jnp.asarray(learners.age))
+                scores = play_hosted(every[i], cell.parts.agent, learners.params, own, **sizes)
+                returns.append(scores.ret.mean(axis=1))
+            told = jax.tree.map(joined, *finite) if point else {}
+            yield steps, np.stack(returns), told, jax.tree.map(joined, *every_learner)
+    finally:
+        for programme in programmes:
+            programme.close()
 
 
 def _levels(parts: Parts, convention: Suite, keys: Key) -> PyTree:
