@@ -75,13 +75,15 @@ class Sokoban(FourMoves):
     uniformly from the params'. `boxes` matters to `default_params` alone. With `hidden_targets` the
     observation lacks the targets, so that a box on one looks like any other: only rewards tell, and
     a second attempt at a level (`metarl.wrappers.trial`) can profit from the first. Pictures show
-    them all the same.
+    them all the same. The outermost cells are walls in every level; with `border=False` the
+    observation is of the cells within them alone, which on 6 by 6 are 16 of 36.
     """
 
     height: int = 10
     width: int = 10
     boxes: int = 4
     hidden_targets: bool = False
+    border: bool = True
 
     def __post_init__(self):
         if min(self.height, self.width) < 3 or self.height * self.width > 65536 or self.boxes < 1:
@@ -90,7 +92,9 @@ class Sokoban(FourMoves):
     @property
     def observation_space(self) -> Box:
         """Planes wall, target (unless hidden), box, player."""
-        return Box(0, 1, (4 - self.hidden_targets, self.height, self.width), np.uint8)
+        without = 0 if self.border else 2
+        cells = (self.height - without, self.width - without)
+        return Box(0, 1, (4 - self.hidden_targets, *cells), np.uint8)
 
     def default_params(self, split: str = "train", levels: str | None = None) -> Params:
         """The published numbers on levels of the package's own generator, no download.
@@ -178,8 +182,9 @@ class Sokoban(FourMoves):
         move = self._moves()
         near = _cells(state.board, state.player + move)
         mask = _passable(near, _cells(state.board, state.player + 2 * move))
+        obs = obs.reshape(-1, self.height, self.width)
         # Walled in on all sides, every action is as good as another.
-        return obs.reshape(-1, self.height, self.width), mask | ~mask.any()
+        return obs if self.border else obs[:, 1:-1, 1:-1], mask | ~mask.any()
 
     def render(self, state: State, params: Params) -> jax.Array:
         """Sixteen pixels a cell: brick walls, red targets, crates that turn green on a target."""

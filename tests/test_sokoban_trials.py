@@ -1,4 +1,4 @@
-"""Sokoban in trials: a level a trial, one start for all attempts, splits, hidden targets."""
+"""Sokoban in trials: a level a trial, one start for all attempts, splits, what is hidden."""
 
 from functools import partial
 
@@ -79,18 +79,25 @@ def test_every_attempt_starts_the_same_and_lasts_as_many_turns_as_wanted():
     np.testing.assert_allclose(ts.info["attempt_return"][2], best, rtol=1e-5)
 
 
-def test_hidden_targets_are_left_out_and_nothing_else_changes(env):
-    """A plain loop of both: the same states, rewards, ends and masks; three planes of the four."""
-    hidden = metarl.make("Sokoban-v0", **SIZES, hidden_targets=True)
-    check_env(hidden, hidden.default_params().replace(max_steps=jnp.int32(20)), steps=40)
+@pytest.mark.parametrize(
+    "option, shown",
+    [
+        ({"hidden_targets": True}, np.index_exp[[0, 2, 3]]),
+        ({"border": False}, np.index_exp[:, 1:5, 1:5]),
+    ],
+)
+def test_what_is_not_observed_is_left_out_and_nothing_else_changes(env, option, shown):
+    """A plain loop of both: the same states, rewards, ends and masks; fewer planes or cells."""
+    less = metarl.make("Sokoban-v0", **SIZES, **option)
+    check_env(less, less.default_params().replace(max_steps=jnp.int32(20)), steps=40)
     params = env.default_params("heldout")
-    plain, ours = (jax.jit(e.reset)(KEY, params) for e in (env, hidden))
-    steps, rng = [jax.jit(e.step) for e in (env, hidden)], np.random.default_rng(1)
+    plain, ours = (jax.jit(e.reset)(KEY, params) for e in (env, less))
+    steps, rng = [jax.jit(e.step) for e in (env, less)], np.random.default_rng(1)
     pushes = 0
     for _ in range(60):
         same = jax.tree.map(lambda a, b: bool((a == b).all()), plain[0], ours[0])
         assert jax.tree.all(same)
-        np.testing.assert_array_equal(ours[1].obs, np.asarray(plain[1].obs)[[0, 2, 3]])
+        np.testing.assert_array_equal(ours[1].obs, np.asarray(plain[1].obs)[shown])
         np.testing.assert_array_equal(ours[1].action_mask, plain[1].action_mask)
         assert ours[1].reward == plain[1].reward and ours[1].terminated == plain[1].terminated
         before = ours[0].board
@@ -99,7 +106,7 @@ def test_hidden_targets_are_left_out_and_nothing_else_changes(env):
         ours = steps[1](KEY, ours[0], action, params)
         pushes += int((before != ours[0].board).any())
     assert pushes > 3
-    assert hidden.observation_space.shape == (3, 6, 6)
+    assert less.observation_space.shape == np.asarray(plain[1].obs)[shown].shape
 
 
 def test_levels_that_differ_in_their_targets_look_alike():
