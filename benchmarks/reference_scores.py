@@ -1,11 +1,12 @@
 """Measures the random policy, and gathers references, for `metarl/scores/table.json`.
 
-    python benchmarks/reference_scores.py grid grid-heldout minatar classic bsuite-probes
+    python benchmarks/reference_scores.py grid grid-heldout minatar classic bsuite-probes procgen
 
 Takes suites or ids; entries of other environments stay as they are. Random scores are means over
 whole episodes as `metarl.evaluate` counts them, over levels where a suite draws them. References
-are exact optima where they are known, thresholds that Gymnasium states, and results that this
-repository keeps with the command that made them.
+are exact optima where they are known, all that levels pay, thresholds that Gymnasium states, and
+results that this repository keeps with the command that made them. Both scores of Atari's games are
+published ones, and are not measured.
 """
 
 import argparse
@@ -22,6 +23,7 @@ import metarl
 from metarl.agents.uniform import uniform
 from metarl.envs.lpg.grid import LPGGrid
 from metarl.envs.lpg.optimal import optimal_return
+from metarl.envs.procgen.starpilot import SETTINGS
 from metarl.evaluate import evaluate
 from metarl.files import write_atomically
 from metarl.ops.distributions import policy_heads
@@ -29,6 +31,7 @@ from metarl.scores import FILE
 from metarl.suites import SUITES, Suite, suite
 from metarl.types import PyTree
 
+EASY = SETTINGS["easy"]
 ROOT = pathlib.Path(__file__).parents[1]
 GAMES = ("Asterix", "Breakout", "Freeway", "SpaceInvaders")  # of the recipe groove
 OPTIMA = {  # expected returns of the best policy, in the words of the environments
@@ -43,6 +46,36 @@ OPTIMA = {  # expected returns of the best policy, in the words of the environme
     "ProbeMemory-v0": (1.0, "the cue"),
     "Umbrella-v0": (1.0, "the umbrella when it is needed"),
 }
+COMPLETE = {  # from a level's start, all that it pays
+    "ProcBigFish-v0": (lambda world: 40.0, "1 for each of 30 fish, 10 after them"),
+    "ProcCaveFlyer-v0": (
+        lambda world: 10.0 + 3 * (world.health > 0).sum(),
+        "3 for each target, 10 at the goal",
+    ),
+    "ProcDodgeball-v0": (
+        lambda world: 10.0 + 2 * world.alive.sum(),
+        "2 for each enemy, 10 at the door",
+    ),
+    "ProcHeist-v0": (lambda world: 10.0, "the gem"),
+    "ProcJumper-v0": (lambda world: 10.0, "the carrot"),
+    "ProcLeaper-v0": (lambda world: 10.0, "the finish"),
+    "ProcMaze-v0": (lambda world: 10.0, "the cheese"),
+    "ProcMiner-v0": (lambda world: 10.0 + world.total, "1 for each diamond, 10 at the exit"),
+    "ProcStarPilot-v0": (
+        lambda world: 10.0 + EASY.steps // EASY.period,
+        "1 for each enemy, 10 at the end",
+    ),
+}
+ATARI = {  # game -> random play and a human tester
+    "Breakout": (1.7, 30.5),
+    "Freeway": (0.0, 29.6),
+    "Pong": (-20.7, 14.6),
+    "SpaceInvaders": (148.0, 1668.7),
+}
+DQN_ZOO = (
+    "dqn_zoo (https://github.com/google-deepmind/dqn_zoo, atari_data.py): 3 episodes or more of up "
+    "to 108,000 frames after 1 to 30 no-ops, without sticky actions"
+)
 THRESHOLDS = {"Acrobot-v0": "Acrobot-v1", "MountainCar-v0": "MountainCar-v0"}  # Gymnasium's ids
 
 
@@ -90,6 +123,13 @@ def reference_score(name: str, convention: Suite, *, levels: int) -> dict[str, A
         solved = gymnasium.spec(THRESHOLDS[name]).reward_threshold
         return {"ret": solved, "kind": "threshold", "how": f"Gymnasium calls {name} solved there"}
     env = metarl.make(name)
+    if name in COMPLETE:
+        total, words = COMPLETE[name]
+        starts = jax.random.split(jax.random.key(2), 16 * levels)
+        state, _ = jax.jit(jax.vmap(env.reset, in_axes=(0, None)))(starts, env.default_params())
+        paid = np.asarray(jax.vmap(total)(state.world))
+        words = f"{words}, mean over {len(starts)} levels"
+        return {"ret": round(float(paid.mean()), 4), "kind": "complete", "how": words}
     if isinstance(env, LPGGrid) and env.tabular:
         params = levels_of(env, convention, levels)
         best = jax.jit(lambda p: jax.lax.map(partial(optimal_return, env), p))(params)
@@ -103,6 +143,23 @@ def reference_score(name: str, convention: Suite, *, levels: int) -> dict[str, A
         )
         return {"ret": round(told["A2C, tuned"]["mean"], 4), "kind": "measured", "how": words}
     return None
+
+
+def published(name: str) -> dict[str, Any]:
+    """Both scores of one of Atari's games."""
+    game = name.rpartition("/")[2].removesuffix("-v5")
+    told = zip(("random", "reference"), ("random play", "a human tester"), ATARI[game], strict=True)
+    return {
+        which: {"ret": ret, "kind": "published", "how": f"{who}, by {DQN_ZOO}"}
+        for which, who, ret in told
+    }
+
+
+def measured(name: str, convention: Suite, *, levels: int, episodes: int) -> dict[str, Any]:
+    """The random policy's score, and the reference where there is one."""
+    entry = {"random": random_score(name, convention, levels=levels, episodes=episodes)}
+    reference = reference_score(name, convention, levels=levels)
+    return entry if reference is None else {**entry, "reference": reference}
 
 
 def main() -> None:
@@ -119,13 +176,11 @@ def main() -> None:
             homes = (s for s in SUITES.values() if named in s.ids)
             convention = next(homes, convention)
         for name in convention.ids if named in SUITES else (named,):
-            entry = {
-                "random": random_score(name, convention, levels=args.levels, episodes=args.episodes)
-            }
-            reference = reference_score(name, convention, levels=args.levels)
-            table[name] = entry if reference is None else {**entry, "reference": reference}
-            known = reference["ret"] if reference else "no reference"
-            print(f"{name}: random {entry['random']['ret']}, {known}", flush=True)
+            sizes = {"levels": args.levels, "episodes": args.episodes}
+            atari = name in SUITES["atari"].ids
+            table[name] = published(name) if atari else measured(name, convention, **sizes)
+            earned = {which: score["ret"] for which, score in table[name].items()}
+            print(f"{name}: {earned}", flush=True)
     text = json.dumps(dict(sorted(table.items())), indent=2)
     write_atomically(FILE, (text + "\n").encode())
 

@@ -70,16 +70,28 @@ def test_what_cannot_be_normalised_is_told_apart_and_not_crashed_on():
 
 def test_the_table_says_where_scores_come_from():
     for name, entry in scores.table().items():
-        assert name in metarl.registered()
-        assert entry.random and "reference_scores.py" in entry.random.how
+        assert entry.random
+        if name in SUITES["atari"].ids:
+            assert entry.random.kind == "published" and "dqn_zoo" in entry.random.how
+        else:
+            assert name in metarl.registered() and "reference_scores.py" in entry.random.how
         if entry.reference:
             assert entry.reference.kind in scores.KINDS and entry.reference.how
             assert entry.reference.ret > entry.random.ret
     optima = {n for n, e in scores.table().items() if e.reference and e.reference.kind == "optimum"}
     assert set(SUITES["grid-heldout"].ids) < optima
-    assert {n for suite in ("minatar", "classic", "grid") for n in SUITES[suite].ids} <= set(
-        scores.table()
-    )
+    for suite in ("minatar", "classic", "grid", "procgen", "atari"):
+        assert set(SUITES[suite].ids) <= set(scores.table())
+
+
+@pytest.mark.parametrize("name, paid", [("ProcMiner-v0", 1.0), ("ProcDodgeball-v0", 2.0)])
+def test_what_all_levels_pay_is_a_mean_of_whole_levels(name, paid):
+    """Of easy levels: 3 % of Miner's 100 cells are diamonds; Dodgeball has 3 to 6 enemies."""
+    reference = scores.entry(name).reference
+    assert reference and reference.kind == "complete"
+    things = (reference.ret - 10) / paid
+    low, high = {"ProcMiner-v0": (2.9, 3.0), "ProcDodgeball-v0": (4.4, 4.6)}[name]
+    assert low < things < high
 
 
 def test_a_table_that_says_nonsense_is_refused(tmp_path):

@@ -55,7 +55,7 @@ def _scales(results: Results) -> Iterator[str]:
     soft = [
         env
         for env in results.scaled()
-        if (reference := scores.entry(env).reference) and reference.kind != "optimum"
+        if (reference := scores.entry(env).reference) and reference.kind not in scores.BEST
     ]
     if soft:
         yield f"A 1 is not the best possible score in {', '.join(soft)}; see the references below."

@@ -2,8 +2,8 @@
 
 `table.json`, made by `benchmarks/reference_scores.py`, says who earned them, with which budget and
 by which command. A normalised score is 0 where an agent plays at random and 1 where it earns as
-much as the reference, which may be an exact optimum or no more than what somebody reached: see its
-`kind` before you read anything into a 1.
+much as the reference, which may be an exact optimum, more than can be had, or no more than what
+somebody reached: see its `kind` before you read anything into a 1.
 """
 
 import functools
@@ -21,9 +21,12 @@ Number = TypeVar("Number", float, np.ndarray)
 FILE = pathlib.Path(__file__).parent / "table.json"
 KINDS = (
     "optimum",  # the best possible expected return, exactly
+    "complete",  # all that levels pay, which may be out of anybody's reach
     "threshold",  # what somebody calls solved
+    "published",  # what somebody else reports, under their own conditions
     "measured",  # what an agent of this package earned
 )
+BEST = KINDS[:2]  # what nobody can earn more than
 
 
 class Score(NamedTuple):
