@@ -9,6 +9,11 @@ parameters.
 
 Published beside it, measured with that code on one core: solved (a mean return above 0.95 over 50
 updates) after 40,600 and 40,600 steps, and 4,229 transitions learned from a second.
+
+An update of theirs took 0.42 s. Of ours, the matrix products alone are some 23 GFLOP: for each of
+1920 states 1.4 million multiplications by the online network, as many by the target network, twice
+as many backwards, and 0.8 million by the rule's. A core with AVX-512 did 150 GFLOP a second, so
+that in float32 no programme is more than 2.7 times as fast as theirs.
 """
 
 import argparse
