@@ -179,19 +179,17 @@ def lives(cell: Cell, candidates: Sequence[Mapping[str, float]]) -> Iterator[Sta
 def _compiled_lives(cell: Cell, candidates: Sequence[Mapping[str, float]]) -> Iterator[Stage]:
     """All lives in one programme."""
     parts, count = cell.parts, len(candidates)
-    keys = jnp.stack([jax.random.key(seed) for seed in parts.config.seeds])
-    fold = jax.vmap(jax.random.fold_in, in_axes=(0, None))
-    levels = _levels(parts, cell.convention, fold(keys, _LEVEL))
-    own = (*seed_keys(parts.config), fold(keys, _PLAY), levels)
+    levels = _levels(parts, cell.convention, _keys_for(_LEVEL, cell))
+    own = (*seed_keys(parts.config), _keys_for(_PLAY, cell), levels)
     # The lives of one candidate after those of another.
     spread = jax.tree.map(lambda x: jnp.concatenate([x] * count), own)
     birth_keys, eta_keys, life_keys, play_keys, levels = spread
-    free = tuple(candidates[0])
+    free, seeds = tuple(candidates[0]), len(parts.config.seeds)
     numbers = {
-        name: jnp.repeat(jnp.array([c[name] for c in candidates], jnp.float32), len(keys))
+        name: jnp.repeat(jnp.array([c[name] for c in candidates], jnp.float32), seeds)
         for name in free
     }
-    mould, shape = cell.mould_of(free), (count, len(keys))
+    mould, shape = cell.mould_of(free), (count, seeds)
     eta = etas(mould, numbers, eta_keys)
     learners = born(mould, numbers, levels, birth_keys, cell.updates * cell.points)
     yield 0, np.asarray(played(mould, learners, play_keys)).reshape(shape), {}, learners
@@ -206,8 +204,7 @@ def _hosted_lives(cell: Cell, candidates: Sequence[Mapping[str, float]]) -> Iter
     numbered = [cell.parts.rule_with(**numbers) for numbers in candidates]
     every = [cell.parts._replace(rule=rule) for rule in numbered]
     programmes = [HostedProgramme(parts) for parts in every]
-    keys = jnp.stack([jax.random.key(seed) for seed in cell.parts.config.seeds])
-    play_keys = jax.vmap(jax.random.fold_in, in_axes=(0, None))(keys, _PLAY)
+    play_keys = _keys_for(_PLAY, cell)
     sizes = {"episodes": cell.episodes, "max_steps": cell.convention.max_steps}
     aged = jax.vmap(partial(with_lifetime, lifetime=cell.updates * cell.points))
     young = [programme.born() for programme in programmes]
@@ -229,6 +226,12 @@ def _hosted_lives(cell: Cell, candidates: Sequence[Mapping[str, float]]) -> Iter
     finally:
         for programme in programmes:
             programme.close()
+
+
+def _keys_for(use: int, cell: Cell) -> Key:
+    """[S] a key of each seed for one use."""
+    seeds = cell.parts.config.seeds
+    return jnp.stack([jax.random.fold_in(jax.random.key(seed), use) for seed in seeds])
 
 
 def _levels(parts: Parts, convention: Suite, keys: Key) -> PyTree:

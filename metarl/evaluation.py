@@ -90,16 +90,16 @@ def evaluate_rule(
     about: dict[str, Any] = {"rule": str(part), "suite": named, "agent": str(own)}
     about = {**about, **_how(arm), "seconds": {}}
     home = None if folder is None else pathlib.Path(folder)
+    cells, skipped = _cells(arm)
+    if home is not None:
+        report(f"results go to {home}")
+    for env, why in skipped.items():
+        report(f"{env}: skipped, {why}")
     if tune:
         arm, about["tune"] = _tuned(arm, tune, home, report)
-    results = Results((), {arm.title: {}}, {arm.title: about})
-    for env in convention.ids:
-        try:
-            cell = arm.cell(env)
-        except CannotAct as error:
-            results.skipped[arm.title][env] = str(error)
-            report(f"{env}: skipped, {error}")
-            continue
+        cells = {env: arm.cell(env) for env in cells}
+    results = Results((), {arm.title: skipped}, {arm.title: about})
+    for env, cell in cells.items():
         camera = Camera(cell, home) if films and home else None
         cell = cell if camera is None else cell._replace(at_end=camera)
         returns, about["seconds"][env] = kept(cell, home, report)
@@ -111,6 +111,17 @@ def evaluate_rule(
     if home is not None:
         results.save(home)
     return results
+
+
+def _cells(arm: Arm) -> tuple[dict[str, Cell], dict[str, str]]:
+    """The cells of an arm by environment, and why it has none in others."""
+    cells, skipped = {}, {}
+    for env in arm.convention.ids:
+        try:
+            cells[env] = arm.cell(env)
+        except CannotAct as error:
+            skipped[env] = str(error)
+    return cells, skipped
 
 
 def _tuned(

@@ -69,7 +69,6 @@ class EvaluateRule:
             for name in ("seeds", "budget", "points", "episodes", "agent", "films", "tune")
         }
         with Console() as report:
-            report.line(f"results go to {out}")
             results = evaluate_rule(self.rule, envs, folder=out, report=report.line, **sizes)
             for line in sentences(results):
                 report.line(line)
