@@ -18,7 +18,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl.nets.core import Core
-from metarl.nets.fast_weights import Cell, one, unroller
+from metarl.nets.fast_weights import Cell, Matrix, dense, one, unroller
 from metarl.nets.linear import linear_init
 from metarl.types import Key, Params
 
@@ -86,47 +86,39 @@ def _normalised(x: jax.Array) -> jax.Array:
 def _forward(w: jax.Array, read: Read, *, rule: Callable) -> tuple[jax.Array, jax.Array]:
     q, k, *_ = read
     s = rule(w, read)
-    return _through(q, w) + jnp.sum(q * k, axis=-1, keepdims=True) * s, s
+    return dense(w).through(q) + jnp.sum(q * k, axis=-1, keepdims=True) * s, s
 
 
 def _change(read: Read, s: jax.Array) -> tuple[jax.Array, jax.Array]:
     return read[1], s
 
 
-def _of_output(w: jax.Array, read: Read, s: jax.Array, of_y: jax.Array) -> tuple[jax.Array, ...]:
+def _of_output(w: Matrix, read: Read, s: jax.Array, of_y: jax.Array) -> tuple[jax.Array, ...]:
     """Cotangents of q, k and s by the output, which is q (w + outer(k, s))."""
     q, k = read[:2]
     of_match = jnp.sum(s * of_y, axis=-1, keepdims=True)
     of_s = jnp.sum(q * k, axis=-1, keepdims=True) * of_y
-    return _back(w, of_y) + k * of_match, q * of_match, of_s
+    return w.back(of_y) + k * of_match, q * of_match, of_s
 
 
-def _backward(w, read: Read, s, of_y, of_k, of_s):
+def _backward(w: Matrix, read: Read, s, of_y, of_k, of_s):
     q, k, v, b = read
     of_q, more_k, more_s = _of_output(w, read, s, of_y)
     of_s = of_s + more_s
     of_old = -b * of_s
-    of_b = jnp.sum(of_s * (v - _through(k, w)), axis=-1, keepdims=True)
-    of_k = of_k + more_k + _back(w, of_old)
+    of_b = jnp.sum(of_s * (v - w.through(k)), axis=-1, keepdims=True)
+    of_k = of_k + more_k + w.back(of_old)
     return (of_q, of_k, b * of_s, of_b), [(q, of_y), (k, of_old)]
 
 
-def _backward_additive(w, read: Read, s, of_y, of_k, of_s):
+def _backward_additive(w: Matrix, read: Read, s, of_y, of_k, of_s):
     of_q, more_k, more_s = _of_output(w, read, s, of_y)
     return (of_q, of_k + more_k, of_s + more_s, jnp.zeros_like(read[3])), [(read[0], of_y)]
 
 
-def _through(x: jax.Array, w: jax.Array) -> jax.Array:
-    return jnp.einsum("hd,hde->he", x, w)
-
-
-def _back(w: jax.Array, e: jax.Array) -> jax.Array:
-    return jnp.einsum("hde,he->hd", w, e)
-
-
 def _delta_rule(w: jax.Array, read: Read) -> jax.Array:
     _, k, v, b = read
-    return b * (v - _through(k, w))
+    return b * (v - dense(w).through(k))
 
 
 def _addition(w: jax.Array, read: Read) -> jax.Array:

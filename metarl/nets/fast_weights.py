@@ -3,8 +3,9 @@
 Their derivative needs the matrix of every step. To keep them all costs `T H d E` numbers for a
 stream of T steps and H heads of [d, E]; here each is rebuilt on the way back, by taking away what
 the step added, from a few vectors of each step. Across a reset a matrix cannot be rebuilt (the one
-before it is gone), nor well where it decays; there those of `CHUNK` steps at a time are computed
-again from the first of them, which is kept. Both are exact, up to rounding.
+before it is gone), nor well where it decays. There the matrix before every `CHUNK` steps is kept,
+and products with the others are those with that one, or with where resets lead, and with all that
+was added since. Both are exact, up to rounding.
 """
 
 from collections.abc import Callable
@@ -20,14 +21,21 @@ from metarl.types import PyTree
 CHUNK = 16
 
 
+class Matrix(NamedTuple):
+    """A matrix [H, d, E], known by its products."""
+
+    through: Callable[[jax.Array], jax.Array]  # [H, d] -> [H, E]
+    back: Callable[[jax.Array], jax.Array]  # [H, E] -> [H, d]
+
+
 class Cell(NamedTuple):
     """One step of such a memory, for H heads of width d at once.
 
     `forward(w [H, d, E], x) -> (y, kept)`: the output, and what must be kept for the derivative.
     `change(x, kept) -> (k [H, d], s [H, E])`: what the step adds is their outer product.
-    `backward(w, x, kept, y, k, s) -> (x, pairs)` with cotangents of the output, of k and of s (of
-      both, only those through the change): the cotangent of x, and pairs ([H, d], [H, E]) whose
-      outer products are what this step adds to that of the matrix.
+    `backward(w, x, kept, y, k, s) -> (x, pairs)` with a `Matrix` and cotangents of the output, of k
+      and of s (of both, only those through the change): the cotangent of x, and pairs ([H, d],
+      [H, E]) whose outer products are what this step adds to that of the matrix.
     """
 
     forward: Callable[[jax.Array, PyTree], tuple[PyTree, PyTree]]
@@ -137,14 +145,14 @@ def _backwards(cell: Cell, w: jax.Array, later: jax.Array, steps: PyTree) -> Any
         w, later = loop
         k, s = cell.change(*now[:2])
         w = w - k[:, :, None] * s[:, None]
-        x, pairs = _through(cell, w, later, now)
+        x, pairs = _through(cell, dense(w), later, now)
         return (w, _added(later, pairs)), x
 
     (_, later), x = jax.lax.scan(step, (w, later), steps, reverse=True)
     return later, x
 
 
-def _through(cell: Cell, w: jax.Array, later: jax.Array, now: PyTree) -> tuple[PyTree, PyTree]:
+def _through(cell: Cell, w: Matrix, later: jax.Array, now: PyTree) -> tuple[PyTree, PyTree]:
     """The cotangent of a step's input, and the pairs that it adds to the matrix's."""
     k, s = cell.change(*now[:2])
     of_k, of_s = jnp.einsum("hde,he->hd", later, s), jnp.einsum("hd,hde->he", k, later)
@@ -167,18 +175,21 @@ def _backwards_in_chunks(
     of all less the latter is the former.
     """
 
-    def step(later: jax.Array, now: tuple):
-        w, first, now = now
-        later = (1 - decay) * later if decay else later
-        x, pairs = _through(cell, w, later, now)
-        later = _added(later, pairs)
-        return later if first is None else jnp.where(first, 0, later), (x, pairs)
-
     def chunk(loop: tuple[jax.Array, jax.Array], now: tuple[jax.Array, PyTree]):
         total, later = loop
         start, (now, first, over) = now
-        w = _states(cell, decay, base, start, (*now[:2], over))
-        later, (x, pairs) = jax.lax.scan(step, later, (w, first, now), reverse=True)
+        k, s = jax.vmap(cell.change, out_axes=1)(*now[:2])
+        rows = jnp.concatenate([start, jnp.broadcast_to(base, start.shape), s], axis=1)
+
+        def step(later: jax.Array, now: tuple):
+            shares, first, now = now
+            later = (1 - decay) * later if decay else later
+            x, pairs = _through(cell, _summed(rows, k, shares), later, now)
+            later = _added(later, pairs)
+            return later if first is None else jnp.where(first, 0, later), (x, pairs)
+
+        shares = _shares(over, _length(now), decay)
+        later, (x, pairs) = jax.lax.scan(step, later, (shares, first, now), reverse=True)
         total = total + sum(jnp.einsum("thd,the->hde", a, b) for a, b in pairs)
         return (total, later), x
 
@@ -194,10 +205,46 @@ def _backwards_in_chunks(
     return total - later, later, x
 
 
-def _states(cell: Cell, decay: float, base: jax.Array, w: jax.Array, steps: PyTree) -> jax.Array:
-    """[C, H, d, E] the matrix that each step reads."""
-    after = lambda w, step: (_changed(cell, decay, base, w, step), w)  # noqa: E731
-    return jax.lax.scan(after, w, steps)[1]
+def dense(w: jax.Array) -> Matrix:
+    """A matrix with all its entries."""
+    through = lambda x: jnp.einsum("hd,hde->he", x, w)  # noqa: E731
+    back = lambda e: jnp.einsum("hde,he->hd", w, e)  # noqa: E731
+    return Matrix(through, back)
+
+
+def _shares(over: jax.Array | None, length: int, decay: float) -> tuple[jax.Array, jax.Array]:
+    """How much of a chunk's first matrix [C] and of each step's change [C, C] is in each matrix.
+
+    The rest is what resets and decay lead to.
+    """
+    step = jnp.arange(length)
+    resets = jnp.zeros(length) if over is None else jnp.cumsum(over) - over  # before each step
+    age = step[:, None] - step
+    of_start, of_changes = resets == 0, (resets[:, None] == resets) & (age > 0)
+    left = (1 - decay) ** step, (1 - decay) ** jnp.maximum(age, 0)
+    return of_start * left[0], of_changes * left[1]
+
+
+def _summed(rows: jax.Array, k: jax.Array, shares: tuple[jax.Array, jax.Array]) -> Matrix:
+    """A mean of two matrices and a share of each of C changes, `outer(k, s)`.
+
+    Args:
+      rows: [H, d + d + C, E] both matrices and every `s`, so that products are with all at once.
+      k: [H, C, d].
+      shares: [] of the first matrix, and [C].
+    """
+    d = k.shape[-1]
+    of_start, of_changes = shares
+
+    def through(x: jax.Array) -> jax.Array:
+        match = of_changes * dense(k.swapaxes(1, 2)).through(x)
+        return dense(rows).through(jnp.concatenate([of_start * x, (1 - of_start) * x, match], -1))
+
+    def back(e: jax.Array) -> jax.Array:
+        old, new, match = jnp.split(dense(rows).back(e), [d, 2 * d], axis=-1)
+        return of_start * old + (1 - of_start) * new + dense(k).through(of_changes * match)
+
+    return Matrix(through, back)
 
 
 def _cut(steps: PyTree) -> tuple[PyTree, PyTree]:

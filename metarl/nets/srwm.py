@@ -17,7 +17,7 @@ import jax
 import jax.numpy as jnp
 
 from metarl.nets.core import Core, stepped
-from metarl.nets.fast_weights import Cell, one, unroller
+from metarl.nets.fast_weights import Cell, Matrix, one, unroller
 from metarl.nets.linear import linear, linear_init
 from metarl.types import Key, Params
 
@@ -139,7 +139,7 @@ def _rates(b: jax.Array, d: int) -> jax.Array:
 
 
 def _backward(
-    w: jax.Array,
+    w: Matrix,
     u: jax.Array,
     kept: _Kept,
     of_y: jax.Array,
@@ -156,10 +156,10 @@ def _backward(
         ],
         axis=-1,
     )
-    of_q = jnp.einsum("hde,he->hd", w, of_seen)
+    of_q = w.back(of_seen)
     parts = [of_y, _softmax_backward(q, of_q), _softmax_backward(k, of_k - of_q)]
     of_z = jnp.concatenate([*parts, b * (1 - b) * of_b], axis=-1)  # of u W
-    return jnp.einsum("hde,he->hd", w, of_z), [(q - k, of_seen), (u, of_z)]
+    return w.back(of_z), [(q - k, of_seen), (u, of_z)]
 
 
 def _softmax_backward(p: jax.Array, of_p: jax.Array) -> jax.Array:
