@@ -37,7 +37,8 @@ TINY = {  # recipe -> settings with which it takes seconds; one line a recipe
     "trials_hidden": "seeds=1 tasks=moves cores=gru,forgetful hidden=4 steps=100 num_envs=4"
     " chunks=1 trials=4 moves=2",
     "trials_minesweeper": "steps=100 num_envs=4 chunks=1 boards=4 width=4 layers=1",
-    "trials_sokoban": "steps=100 num_envs=4 chunks=1 levels=4 width=4 layers=1 length=4 moves=2",
+    "trials_sokoban": "steps=100 num_envs=4 chunks=1 levels=4 width=4 layers=1 length=4 moves=2"
+    " made=3",
     "truncation_bias": "seeds=1 updates=10 windows=1,5 size=3 net_updates=4 net_windows=1,2 width=4"
     " layers=1 examples=8",
     "upgd": "tune_seeds=1 seeds=1 tasks=2 samples=3 hidden=4 tasks_per_chunk=2",

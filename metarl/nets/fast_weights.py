@@ -171,8 +171,7 @@ def _backwards_in_chunks(
 ) -> tuple[jax.Array, jax.Array, PyTree]:
     """Cotangents of the base, of the first matrix and of the inputs.
 
-    What the steps add ends in the one or in the other, also through resets and decay: so the sum
-    of all less the latter is the former.
+    What a reset or a decay takes away from the matrix's cotangent is the base's.
     """
 
     def chunk(loop: tuple[jax.Array, jax.Array], now: tuple[jax.Array, PyTree]):
@@ -181,20 +180,22 @@ def _backwards_in_chunks(
         k, s = jax.vmap(cell.change, out_axes=1)(*now[:2])
         rows = jnp.concatenate([start, jnp.broadcast_to(base, start.shape), s], axis=1)
 
-        def step(later: jax.Array, now: tuple):
+        def step(loop: tuple[jax.Array, jax.Array], now: tuple):
+            total, later = loop
             shares, first, now = now
-            later = (1 - decay) * later if decay else later
+            if decay:
+                total, later = total + decay * later, (1 - decay) * later
             x, pairs = _through(cell, _summed(rows, k, shares), later, now)
             later = _added(later, pairs)
-            return later if first is None else jnp.where(first, 0, later), (x, pairs)
+            if first is not None:
+                total, later = total + jnp.where(first, later, 0), jnp.where(first, 0, later)
+            return (total, later), x
 
         shares = _shares(over, _length(now), decay)
-        later, (x, pairs) = jax.lax.scan(step, later, (shares, first, now), reverse=True)
-        total = total + sum(jnp.einsum("thd,the->hde", a, b) for a, b in pairs)
-        return (total, later), x
+        return jax.lax.scan(step, (total, later), (shares, first, now), reverse=True)
 
     whole, rest = _cut(steps)
-    loop, tail = (last, last), None
+    loop, tail = (jnp.zeros_like(last), last), None
     if _length(rest):
         loop, tail = chunk(loop, (starts[-1], rest))
         starts = starts[:-1]
@@ -202,7 +203,7 @@ def _backwards_in_chunks(
     x = jax.tree.map(_joined, x)
     if tail is not None:
         x = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), x, tail)
-    return total - later, later, x
+    return total, later, x
 
 
 def dense(w: jax.Array) -> Matrix:
