@@ -4,6 +4,7 @@ import pathlib
 
 import jax
 
+from metarl import host
 from metarl.cells import Cell
 from metarl.evaluate import pictures
 from metarl.io.films import film_path
@@ -24,13 +25,13 @@ class Camera:
         self._cell, self._path = cell, film_path(folder, cell.env)
         self._mark = cell.digest
         self.why = "" if self._done() else "it was finished before, without a film"
-        if not hasattr(cell.parts.env, "render"):
-            hosted = "environments of Gymnasium are not filmed"
-            self.why = hosted if cell.hosted else "it draws no pictures"
+        self._draws = cell.hosted or hasattr(cell.parts.env, "render")
+        if not self._draws:
+            self.why = "it draws no pictures"
 
     def __call__(self, learners: Learner) -> None:
         """Films the first of the learners [S, ...]; what goes wrong is `why`, and no error."""
-        if self._done() or not hasattr(self._cell.parts.env, "render"):
+        if self._done() or not self._draws:
             return
         try:
             self._film(learners)
@@ -39,11 +40,14 @@ class Camera:
             self.why = f"{type(error).__name__}: {error}"
 
     def _film(self, learners: Learner) -> None:
-        parts = self._cell.parts
+        parts, env = self._cell.parts, self._cell.parts.env
         key = jax.random.fold_in(jax.random.key(parts.config.seeds[0]), _FILM)
         first = jax.tree.map(lambda x: x[0], (learners.params, learners.env_params))
-        frames, length = pictures(parts.agent, parts.env, *first, key, steps=STEPS)
-        shown = jax.device_get(frames)[: int(length) + 1]
+        if isinstance(env, host.HostEnv):
+            shown = host.pictures(env, parts.agent, first[0], key, steps=STEPS)
+        else:
+            frames, length = pictures(parts.agent, env, *first, key, steps=STEPS)
+            shown = jax.device_get(frames)[: int(length) + 1]
         write_gif(shown, self._path, fps=FPS, side=SIDE, comment=self._mark)
 
     def _done(self) -> bool:

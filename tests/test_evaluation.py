@@ -148,10 +148,8 @@ def test_lives_on_the_host_are_those_of_its_programme(tmp_path, monkeypatch):
     """Tables in one of Gymnasium's environments, two seeds, one after the other."""
     sizes: Any = {"seeds": 2, "budget": 1280, "points": 1, "episodes": 4, "folder": tmp_path}
     env = "gym/FrozenLake-v1 is_slippery=false"
-    found = evaluate_rule("reinforce learning_rate=0.1", [env], films=True, **sizes)
-    title = found.rules[0]
-    assert "Gymnasium" in found.about[title]["unfilmed"][env]
-    returns = found.returns(title, env)[2]
+    found = evaluate_rule("reinforce learning_rate=0.1", [env], **sizes)
+    returns = found.returns(found.rules[0], env)[2]
     parts = parts_of("reinforce learning_rate=0.1", "auto", env, suite([env]), 2)
     parts = parts._replace(config=replace(parts.config, steps=1280))
     assert parts.config.agent.name == "tabular"
@@ -165,7 +163,7 @@ def test_lives_on_the_host_are_those_of_its_programme(tmp_path, monkeypatch):
     scores = play_hosted(parts, parts.agent, learners.params, keys, **how)
     np.testing.assert_array_equal(returns[1], scores.ret.mean(axis=1))
     monkeypatch.setattr(cells, "play_cell", nothing)
-    again = evaluate_rule("reinforce learning_rate=0.1", [env], films=True, **sizes)
+    again = evaluate_rule("reinforce learning_rate=0.1", [env], **sizes)
     assert again.records == found.records
 
 

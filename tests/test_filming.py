@@ -9,7 +9,8 @@ import pytest
 from PIL.GifImagePlugin import GifImageFile
 
 import metarl
-from metarl import cells, filming
+from metarl import cells, filming, host
+from metarl.agents.uniform import uniform
 from metarl.evaluation import evaluate_rule
 from metarl.io.films import film_path
 from metarl.io.video import comment_of, enlarge
@@ -103,6 +104,57 @@ def test_a_film_is_made_once_and_that_of_another_cell_replaced(filmed, monkeypat
     assert os.stat(path).st_mtime_ns == before
     evaluate_rule(RULE, [ENV], folder=folder, films=True, **{**SIZES, "episodes": 5})
     assert os.stat(path).st_mtime_ns != before and comment_of(path) != mark
+
+
+CLOCK = """
+import gymnasium
+import numpy as np
+
+
+class Clock(gymnasium.Env):
+    metadata = {"render_modes": ["rgb_array", "nothing"], "render_fps": 10}
+    observation_space = gymnasium.spaces.Discrete(6)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def __init__(self, render_mode=None, dark=False):
+        self.render_mode = "nothing" if dark else render_mode
+
+    def reset(self, *, seed=None, options=None):
+        super().reset(seed=seed)
+        self.time = 0
+        return 0, {}
+
+    def step(self, action):
+        self.time += 1
+        return self.time, 1.0, self.time == 5, False, {}
+
+    def render(self):
+        if self.render_mode == "rgb_array":
+            return np.full((4, 6, 3), 40 * self.time, np.uint8)
+
+
+gymnasium.register("Clock/Mine-v0", entry_point=Clock)
+"""
+
+
+def test_environments_of_gymnasium_are_filmed_up_to_their_last_step(tmp_path, monkeypatch):
+    """Each picture of a clock of five steps is as bright as steps were taken."""
+    (tmp_path / "clocks_of_a_user.py").write_text(CLOCK)
+    monkeypatch.syspath_prepend(tmp_path)
+    env = "gym/clocks_of_a_user:Clock/Mine-v0"
+    told = evaluate_rule(RULE, [env, f"{env} dark=true"], folder=tmp_path, films=True, **SIZES)
+    why = told.about[told.rules[0]]["unfilmed"]
+    assert list(why) == [f"{env} dark=true"] and "draws no pictures" in why[f"{env} dark=true"]
+    with GifImageFile(film_path(tmp_path, env)) as image:
+        shown = []
+        for i in range(image.n_frames):
+            image.seek(i)
+            shown.append(np.unique(np.asarray(image.convert("RGB"))).tolist())
+    assert shown == [[0], [40], [80], [120], [160]]
+    clock = host.HostEnv.make("clocks_of_a_user:Clock/Mine-v0")
+    agent = uniform(clock, {"logits": 2})
+    frames = host.pictures(clock, agent, {}, jax.random.key(0), steps=2)
+    assert frames.shape == (3, 4, 6, 3) and frames[:, 0, 0, 0].tolist() == [0, 40, 80]
 
 
 def test_what_cannot_be_drawn_is_left_out_with_a_word(tmp_path, monkeypatch):

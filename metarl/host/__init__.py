@@ -14,6 +14,15 @@ or `metarl train gym/LunarLander-v3`. Every vector environment will do, in every
 from metarl.host.collect import Collector, env_seed
 from metarl.host.env import HostEnv
 from metarl.host.live import birth, live, train
-from metarl.host.score import evaluate
+from metarl.host.score import evaluate, pictures
 
-__all__ = ["Collector", "HostEnv", "birth", "env_seed", "evaluate", "live", "train"]
+__all__ = [
+    "Collector",
+    "HostEnv",
+    "birth",
+    "env_seed",
+    "evaluate",
+    "live",
+    "pictures",
+    "train",
+]

@@ -1,4 +1,4 @@
-"""How good an agent is in a Gymnasium environment: whole episodes, as `metarl.evaluate` counts."""
+"""How an agent plays in a Gymnasium environment: whole episodes, as `metarl.evaluate` counts."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from gymnasium.vector import VectorEnv
 
 from metarl.evaluate import Scores
 from metarl.host.collect import Collector, env_seed
+from metarl.host.env import HostEnv
 from metarl.types import Agent, Key, Params
 
 _CHUNK = 32  # steps between looks at who has finished
@@ -42,6 +43,39 @@ def evaluate(
         _round(envs, agent, params, k, max_steps, greedy) for k in jax.random.split(key, rounds)
     ]
     return jax.tree.map(lambda *x: np.concatenate(x)[:episodes], *played)
+
+
+def pictures(env: HostEnv, agent: Agent, params: Params, key: Key, *, steps: int) -> np.ndarray:
+    """What is to be seen of an episode's first steps: frames [at most steps + 1, H, W, 3] uint8.
+
+    The picture after the last step is not among them: the next episode has begun by then. The key
+    is consumed.
+
+    Raises:
+      ValueError: the environment draws no pictures, or `env` is not one that can be made again.
+    """
+    seed_key, key = jax.random.split(key)
+    envs = env.vector(1, render_mode="rgb_array")
+    try:
+        collector = Collector(envs, agent, seed=env_seed(int(jax.random.bits(seed_key))))
+        frames = [_picture(envs)]
+        for time in range(steps):
+            rollout, _ = collector.collect(params, jax.random.fold_in(key, time), length=1)
+            if np.all(rollout.last):
+                break
+            frames.append(_picture(envs))
+    finally:
+        envs.close()
+    return np.stack(frames)
+
+
+def _picture(envs: VectorEnv) -> np.ndarray:
+    """[H, W, 3] uint8, of the first row."""
+    shown: Any = envs.render()
+    frame = None if shown is None else shown[0]
+    if frame is None:
+        raise ValueError("it draws no pictures")
+    return np.asarray(frame)
 
 
 def _round(
