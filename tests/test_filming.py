@@ -12,6 +12,7 @@ import metarl
 from metarl import cells, filming, host
 from metarl.agents.uniform import uniform
 from metarl.evaluation import evaluate_rule
+from metarl.host import score
 from metarl.io.films import film_path
 from metarl.io.video import comment_of, enlarge
 from metarl.ops.distributions import policy
@@ -154,7 +155,15 @@ def test_environments_of_gymnasium_are_filmed_up_to_their_last_step(tmp_path, mo
     clock = host.HostEnv.make("clocks_of_a_user:Clock/Mine-v0")
     agent = uniform(clock, {"logits": 2})
     frames = host.pictures(clock, agent, {}, jax.random.key(0), steps=2)
-    assert frames.shape == (3, 4, 6, 3) and frames[:, 0, 0, 0].tolist() == [0, 40, 80]
+    assert frames.shape == (2, 4, 6, 3) and frames[:, 0, 0, 0].tolist() == [0, 40]
+
+
+def test_where_nothing_is_drawn_the_last_plane_that_the_agent_saw_is_shown():
+    planes = np.arange(2 * 3 * 4, dtype=np.uint8).reshape(1, 1, 2, 3, 4)
+    shown = score._seen(planes)
+    assert shown.shape == (3, 4, 3) and (shown == planes[0, 0, 1, :, :, None]).all()
+    with pytest.raises(ValueError, match="draws no pictures"):
+        score._seen(np.zeros((1, 1, 4), np.float32))
 
 
 def test_what_cannot_be_drawn_is_left_out_with_a_word(tmp_path, monkeypatch):

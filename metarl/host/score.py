@@ -46,36 +46,38 @@ def evaluate(
 
 
 def pictures(env: HostEnv, agent: Agent, params: Params, key: Key, *, steps: int) -> np.ndarray:
-    """What is to be seen of an episode's first steps: frames [at most steps + 1, H, W, 3] uint8.
+    """What is to be seen before each step of an episode: frames [at most steps, H, W, 3] uint8.
 
-    The picture after the last step is not among them: the next episode has begun by then. The key
-    is consumed.
+    Vector code that an environment brings along may draw nothing, as Atari's; then it is what the
+    agent saw, of several planes the last. The key is consumed.
 
     Raises:
-      ValueError: the environment draws no pictures, or `env` is not one that can be made again.
+      ValueError: the environment draws no pictures, and they are not what agents see either.
     """
     seed_key, key = jax.random.split(key)
-    envs = env.vector(1, render_mode="rgb_array")
+    try:
+        envs, draws = env.vector(1, render_mode="rgb_array"), True
+    except ValueError:
+        envs, draws = env.vector(1), False
+    frames: list[np.ndarray] = []
     try:
         collector = Collector(envs, agent, seed=env_seed(int(jax.random.bits(seed_key))))
-        frames = [_picture(envs)]
         for time in range(steps):
+            (drawn,) = (envs.render() if draws else None) or (None,)
             rollout, _ = collector.collect(params, jax.random.fold_in(key, time), length=1)
+            frames.append(_seen(rollout.inputs.obs) if drawn is None else np.asarray(drawn))
             if np.all(rollout.last):
                 break
-            frames.append(_picture(envs))
     finally:
         envs.close()
     return np.stack(frames)
 
 
-def _picture(envs: VectorEnv) -> np.ndarray:
-    """[H, W, 3] uint8, of the first row."""
-    shown: Any = envs.render()
-    frame = None if shown is None else shown[0]
-    if frame is None:
+def _seen(obs: Any) -> np.ndarray:
+    """The last plane of observations [1, 1, K, H, W], in grey: [H, W, 3] uint8."""
+    if np.ndim(obs) != 5 or obs.dtype != np.uint8:
         raise ValueError("it draws no pictures")
-    return np.asarray(frame)
+    return np.repeat(obs[0, 0, -1, :, :, None], 3, axis=-1)
 
 
 def _round(
