@@ -13,7 +13,7 @@ train: $(VENV)/.installed
 	$(BIN)/metarl train Snake-v0 $(SETTINGS) --agent mlp hidden=128,128 --steps $(STEPS)
 
 test: $(VENV)/.tested
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --durations 40
 
 reproduce: $(VENV)/.tested
 	$(BIN)/python -m pytest -m slow

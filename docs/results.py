@@ -33,6 +33,10 @@ ends above one of B in the same environment; p: two-sided, by permutations of pa
 all: by Holm's correction for the number of contests.
 """
 AGGREGATES = ("iqm", "median", "mean", "optimality_gap")
+REMARKS = {
+    "minatar": "lpo-minatar was meta-trained in Space Invaders, one of these games; the other learned "
+    "rules in grid-worlds, with tables for agents."
+}
 FIGURES = {"efficiency": efficiency, "profiles": profiles, "environments": environments}
 
 
@@ -53,7 +57,7 @@ def section(name: str, results: Results) -> str:
         figures,
         "\n".join(_returns(results)),
         "\n".join(_contests(results)),
-        "\n".join(f"- {line}" for line in _notes(results)),
+        "\n".join(f"- {line}" for line in _notes(name, results)),
         "Commands:",
         "```sh\n" + "\n".join(_commands(results)) + "\n```",
     ]
@@ -104,7 +108,9 @@ def _contests(results: Results) -> Iterator[str]:
         yield "| " + " | ".join(cells) + " |"
 
 
-def _notes(results: Results) -> Iterator[str]:
+def _notes(name: str, results: Results) -> Iterator[str]:
+    if name in REMARKS:
+        yield REMARKS[name]
     first = results.rules[0]
     seeds, steps, _ = results.returns(first, results.envs(first)[0])
     yield f"{len(seeds)} seeds of {steps[-1]:,} environment steps each; ± is a standard error."
