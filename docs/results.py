@@ -34,8 +34,8 @@ all: by Holm's correction for the number of contests.
 """
 AGGREGATES = ("iqm", "median", "mean", "optimality_gap")
 REMARKS = {
-    "minatar": "lpo-minatar was meta-trained in Space Invaders, one of these games; the other learned "
-    "rules in grid-worlds, with tables for agents."
+    "minatar": "lpo-minatar was meta-trained in Space Invaders, one of these games; the other "
+    "learned rules in grid-worlds, with tables for agents."
 }
 FIGURES = {"efficiency": efficiency, "profiles": profiles, "environments": environments}
 
