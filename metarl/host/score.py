@@ -63,9 +63,10 @@ def pictures(env: HostEnv, agent: Agent, params: Params, key: Key, *, steps: int
     try:
         collector = Collector(envs, agent, seed=env_seed(int(jax.random.bits(seed_key))))
         for time in range(steps):
-            (drawn,) = (envs.render() if draws else None) or (None,)
+            drawn: Any = envs.render() if draws else None
+            frame = None if drawn is None else drawn[0]
             rollout, _ = collector.collect(params, jax.random.fold_in(key, time), length=1)
-            frames.append(_seen(rollout.inputs.obs) if drawn is None else np.asarray(drawn))
+            frames.append(_seen(rollout.inputs.obs) if frame is None else np.asarray(frame))
             if np.all(rollout.last):
                 break
     finally:
