@@ -84,7 +84,7 @@ def won(game, params):
 @pytest.mark.parametrize(
     ("mode", "count"),
     [
-        *(("easy", 30), ("hard", 30), ("memory", 8)),
+        *(("easy", 30), ("hard", 30), ("memory", 3)),
         *(pytest.param(mode, 200, marks=pytest.mark.slow) for mode in MODES),
     ],
 )
