@@ -198,6 +198,7 @@ def _numbers(settings: Settings, results: Results, random: Mapping[str, np.ndarr
 NOTES = (
     "The games are procedurally generated ones in the spirit of ProcGen, played as planes; PPO in "
     "place of V-trace; every episode starts with an empty memory, as in the paper.",
+    "With one seed, differences between memories are chance as much as anything else.",
     "`detach` is what the paper's released code does in reinforcement learning: no gradient "
     "reaches what changes the matrix.",
 )
