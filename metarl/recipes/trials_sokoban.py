@@ -98,7 +98,7 @@ def arms(settings: Settings) -> list[Arm]:
 def _params(settings: Settings, split: str) -> Params:
     levels = default_levels(6, 6, 2, split)
     if split == "train" and settings.made:
-        spec = LevelSpec(6, 6, 2, max_steps=settings.moves, split=split)
+        spec = LevelSpec(6, 6, 2, max_steps=30, split=split)  # as those shipped
         levels = LevelTable.join([levels, generate(settings.made, 1, spec)])
     if split == "train" and settings.turned:
         levels = levels.turned()
