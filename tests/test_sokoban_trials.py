@@ -80,13 +80,13 @@ def test_every_attempt_starts_the_same_and_lasts_as_many_turns_as_wanted():
 
 
 @pytest.mark.parametrize(
-    "option, shown",
+    "option, shown, shape",
     [
-        ({"hidden_targets": True}, np.index_exp[[0, 2, 3]]),
-        ({"border": False}, np.index_exp[:, 1:5, 1:5]),
+        ({"hidden_targets": True}, np.index_exp[[0, 2, 3]], (3, 6, 6)),
+        ({"border": False}, np.index_exp[:, 1:5, 1:5], (4, 4, 4)),
     ],
 )
-def test_what_is_not_observed_is_left_out_and_nothing_else_changes(env, option, shown):
+def test_what_is_not_observed_is_left_out_and_nothing_else_changes(env, option, shown, shape):
     """A plain loop of both: the same states, rewards, ends and masks; fewer planes or cells."""
     less = metarl.make("Sokoban-v0", **SIZES, **option)
     check_env(less, less.default_params().replace(max_steps=jnp.int32(20)), steps=40)
@@ -106,7 +106,7 @@ def test_what_is_not_observed_is_left_out_and_nothing_else_changes(env, option, 
         ours = steps[1](KEY, ours[0], action, params)
         pushes += int((before != ours[0].board).any())
     assert pushes > 3
-    assert less.observation_space.shape == np.asarray(plain[1].obs)[shown].shape
+    assert less.observation_space.shape == shape
 
 
 def test_levels_that_differ_in_their_targets_look_alike():
