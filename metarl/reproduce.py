@@ -20,7 +20,7 @@ from metarl.files import write_atomically
 from metarl.io import checkpoint
 from metarl.io.panels import draw
 from metarl.io.runs import RunFolder, claimed
-from metarl.recipes.common import Arm, Outcome
+from metarl.recipes.common import INTERVALS, Arm, Outcome
 from metarl.run import Diverged, Reporter, Signals, Stopped
 from metarl.settings import at_scale
 from metarl.types import Metrics, PyTree
@@ -173,6 +173,7 @@ def _write(
         "settings": dataclasses.asdict(settings),
         "claims": [dataclasses.asdict(claim) for claim in outcome.claims],
         "numbers": outcome.numbers,
+        "intervals": INTERVALS,
         "notes": list(outcome.notes),
         "seconds": {arm: round(s, 1) for arm, s in seconds.items()},
         "device": jax.devices()[0].device_kind,

@@ -134,14 +134,20 @@ def test_episode_accounts_equal_a_loop():
         np.testing.assert_array_equal(stats.length, steps)
 
 
-def test_mean_interval_covers_and_says_what_it_cannot():
+@pytest.mark.parametrize("count", [2, 3, 8, 20])
+def test_mean_interval_covers(count):
     rng = np.random.default_rng(0)
     hits = 0
     for seed in range(200):
-        mean, low, high = mean_interval(rng.normal(3.0, 1.0, size=20), seed=seed)
+        mean, low, high = mean_interval(rng.normal(3.0, 1.0, size=count), seed=seed)
         assert low <= mean <= high
         hits += low <= 3.0 <= high
-    assert 175 <= hits <= 200  # 95 % nominal; small samples cover a little less
+    assert 180 <= hits <= 198  # 95 % nominal: 190 with a standard deviation of 3
+
+
+def test_mean_interval_of_few_is_students_t_and_says_what_it_cannot():
+    half = 12.7062047  # of t with one degree of freedom, at 97.5 %, from a printed table
+    np.testing.assert_allclose(mean_interval(np.array([1.0, 3.0])), (2, 2 - half, 2 + half))
     assert mean_interval(np.array([2.0, 2.0])) == (2.0, 2.0, 2.0)
     assert np.isnan(mean_interval(np.array([2.0]))[1])
     with pytest.raises(ValueError, match="at least one"):

@@ -6,6 +6,8 @@ import numpy as np
 
 from metarl.types import EpisodeStats, Metrics
 
+_MANY = 20  # samples, from which on intervals are bootstrapped
+
 
 def episodes(
     stats: EpisodeStats, reward: jax.Array, last: jax.Array
@@ -46,7 +48,11 @@ def standardised(x: jax.Array) -> jax.Array:
 def mean_interval(
     samples: np.ndarray, *, confidence: float = 0.95, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Mean with a bias-corrected bootstrap interval (Efron 1987), on the host.
+    """Mean with its interval, on the host: Student's t of few samples, a bootstrap of many.
+
+    Of fewer than 20 samples resampling covers too little: of 2, 3, 5 and 8 normal ones its 95 %
+    are 50, 73, 87 and 89. From there on it is bias-corrected (Efron 1987), for samples that are
+    skewed or bounded.
 
     Args:
       samples: [n] independent scores: one per seed when seeds are compared, one per episode when
@@ -61,7 +67,7 @@ def mean_interval(
     Raises:
       ValueError: no samples.
     """
-    from scipy.stats import bootstrap
+    from scipy.stats import bootstrap, sem, t
 
     samples = np.asarray(samples, float).ravel()
     if samples.size == 0:
@@ -71,7 +77,10 @@ def mean_interval(
         return mean, float("nan"), float("nan")
     if np.ptp(samples) == 0:
         return mean, mean, mean
-    result = bootstrap(
-        (samples,), np.mean, confidence_level=confidence, rng=np.random.default_rng(seed)
-    )
-    return mean, float(result.confidence_interval.low), float(result.confidence_interval.high)
+    if samples.size < _MANY:
+        low, high = t.interval(confidence, samples.size - 1, mean, sem(samples))
+    else:
+        rng = np.random.default_rng(seed)
+        found = bootstrap((samples,), np.mean, confidence_level=confidence, rng=rng)
+        low, high = found.confidence_interval
+    return mean, float(low), float(high)

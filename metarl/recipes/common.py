@@ -22,6 +22,7 @@ import numpy as np
 from metarl.ops.statistics import mean_interval
 from metarl.types import Metrics, PyTree
 
+INTERVALS = "95 %: Student's t, and a bootstrap from 20 samples on"  # as `mean_interval` makes them
 Results = Mapping[str, Mapping[str, np.ndarray]]  # arm -> metric -> [S, rows, ...]
 
 
