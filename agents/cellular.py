@@ -8,6 +8,7 @@ but any core will do, since cells remember apart from each other.
 """
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -20,6 +21,7 @@ from metarl.nets.core import block, cleared, core_of
 from metarl.nets.heads import apply_heads, heads_init
 from metarl.nets.inputs import context, context_size, flat_size, flatten, scale
 from metarl.nets.linear import linear, linear_init
+from metarl.ops.control import in_turn
 from metarl.ops.distributions import masked
 from metarl.types import Agent, AgentInput, Environment, Heads, Key, Params, PyTree
 
@@ -69,13 +71,15 @@ def cellular(
         own = cleared(carry(), inputs.first, own) if reset_memory else own
         step = jax.vmap(inner.step, in_axes=(None, 0, 0))
         own, x = step(params["core"], own, board.seen(params, inputs))
-        return board.said(params, x, inputs), own if remembers else memory
+        heads = board.said(params, board.weighed(params, x), inputs)
+        return heads, own if remembers else memory
 
     def unroll(params: Params, memory: PyTree, inputs: AgentInput) -> tuple[Heads, PyTree]:
         x = jax.vmap(board.seen, in_axes=(None, 0))(params, inputs)  # [T, cells, width]
         first = inputs.first if reset_memory else None
         along = jax.vmap(inner.unroll, in_axes=(None, 0, 1, None), out_axes=(0, 1))
         own, x = along(params["core"], memory if remembers else carry(), x, first)
+        x = in_turn(partial(board.weighed, params), x)
         heads = jax.vmap(board.said, in_axes=(None, 0, 0))(params, x, inputs)
         return heads, own if remembers else memory
 
@@ -148,11 +152,15 @@ class _Board:
         ]
         return jnp.concatenate(found, axis=-1)
 
-    def said(self, params: Params, x: jax.Array, inputs: AgentInput) -> Heads:
-        """The heads, of what all cells remember [cells, width]."""
+    def weighed(self, params: Params, x: jax.Array) -> jax.Array:
+        """[H, W, width] what all cells remember, [cells, width], against their neighbours."""
         x = x.reshape(self.height, self.width, -1)
         for layer in params["conv"]:
             x = x + jax.nn.relu(linear(layer, self.around(x)))
+        return x
+
+    def said(self, params: Params, x: jax.Array, inputs: AgentInput) -> Heads:
+        """The heads, of what the convolutions found [H, W, width]."""
         both = [x.mean(axis=(0, 1)), x.max(axis=(0, 1))]
         pooled = jnp.concatenate(both) if self.local else x.ravel()
         dense = jax.nn.relu(linear(params["dense"], pooled))

@@ -3,15 +3,13 @@
 from collections.abc import Mapping, Sequence
 
 import jax
-import jax.numpy as jnp
 from gymnasium.spaces import Box, MultiBinary
 
+from metarl.nets.conv import behind_convolutions, conv_init
 from metarl.nets.conv import conv as apply_conv
-from metarl.nets.conv import conv_init
-from metarl.nets.heads import apply_heads, heads_init
-from metarl.nets.inputs import scale
-from metarl.nets.linear import linear, linear_init
-from metarl.types import Agent, AgentInput, Environment, Heads, Key, Params
+from metarl.nets.heads import heads_init
+from metarl.nets.linear import linear_init
+from metarl.types import Agent, Environment, Key, Params
 
 
 def conv(
@@ -50,10 +48,4 @@ def conv(
             "heads": heads_init(head_key, hidden, heads, free_log_std=free_log_std),
         }
 
-    def apply(params: Params, carry: tuple, inputs: AgentInput) -> tuple[Heads, tuple]:
-        x = jnp.moveaxis(scale(space, inputs.obs), 0, -1)  # [H, W, C]
-        x = apply_conv(params["conv"], x).ravel()
-        x = jax.nn.relu(linear(params["dense"], x))
-        return apply_heads(params["heads"], x, env.action_space, inputs.action_mask), carry
-
-    return Agent(init, tuple, apply)
+    return behind_convolutions(env, init, apply_conv)

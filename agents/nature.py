@@ -3,14 +3,12 @@
 from collections.abc import Mapping, Sequence
 
 import jax
-import jax.numpy as jnp
 from gymnasium.spaces import Box
 
-from metarl.nets.conv import windows
-from metarl.nets.heads import apply_heads, heads_init
-from metarl.nets.inputs import scale
+from metarl.nets.conv import behind_convolutions, windows
+from metarl.nets.heads import heads_init
 from metarl.nets.linear import linear, linear_init
-from metarl.types import Agent, AgentInput, Environment, Heads, Key, Params
+from metarl.types import Agent, Environment, Key, Params
 
 KERNELS = (8, 4, 3)  # sides of the layers' filters
 STRIDES = (4, 2, 1)
@@ -62,14 +60,12 @@ def nature(
             "heads": heads_init(head_key, hidden, heads, free_log_std=free_log_std),
         }
 
-    def apply(params: Params, carry: tuple, inputs: AgentInput) -> tuple[Heads, tuple]:
-        x = jnp.moveaxis(scale(space, inputs.obs), 0, -1)  # [H, W, C]
-        for layer, side, stride in zip(params["conv"], KERNELS, STRIDES, strict=True):
+    def convolved(layers: list[Params], x: jax.Array) -> jax.Array:
+        for layer, side, stride in zip(layers, KERNELS, STRIDES, strict=True):
             x = jax.nn.relu(linear(layer, windows(x, side, stride)))
-        x = jax.nn.relu(linear(params["dense"], x.ravel()))
-        return apply_heads(params["heads"], x, env.action_space, inputs.action_mask), carry
+        return x
 
-    return Agent(init, tuple, apply)
+    return behind_convolutions(env, init, convolved)
 
 
 def _behind(side: int) -> int:

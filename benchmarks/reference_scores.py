@@ -4,9 +4,9 @@
 
 Takes suites or ids; entries of other environments stay as they are. Random scores are means over
 whole episodes as `metarl.evaluate` counts them, over levels where a suite draws them. References
-are exact optima where they are known, all that levels pay, thresholds that Gymnasium states, and
-results that this repository keeps with the command that made them. Both scores of Atari's games are
-published ones, and are not measured.
+are exact optima where they are known, all that levels pay, thresholds that Gymnasium states, what
+others published, and results that this repository keeps with the command that made them. Both
+scores of Atari's games are published ones, and are not measured.
 """
 
 import argparse
@@ -76,6 +76,11 @@ DQN_ZOO = (
     "dqn_zoo (https://github.com/google-deepmind/dqn_zoo, atari_data.py): 3 episodes or more of up "
     "to 108,000 frames after 1 to 30 no-ops, without sticky actions"
 )
+BRAX = {"ant": 8000, "halfcheetah": 8000, "hopper": 2500, "humanoid": 13_000, "walker2d": 5000}
+BRAX_HOW = (
+    "where the axis ends on which Brax draws the returns of its PPO (github.com/google/brax, "
+    "notebooks/training.ipynb): about what that earns, on the backend 'positional'"
+)
 THRESHOLDS = {"Acrobot-v0": "Acrobot-v1", "MountainCar-v0": "MountainCar-v0"}  # Gymnasium's ids
 
 
@@ -122,6 +127,9 @@ def reference_score(name: str, convention: Suite, *, levels: int) -> dict[str, A
 
         solved = gymnasium.spec(THRESHOLDS[name]).reward_threshold
         return {"ret": solved, "kind": "threshold", "how": f"Gymnasium calls {name} solved there"}
+    if name.removeprefix("brax/") in BRAX:
+        ret = float(BRAX[name.removeprefix("brax/")])
+        return {"ret": ret, "kind": "published", "how": BRAX_HOW}
     env = metarl.make(name)
     if name in COMPLETE:
         total, words = COMPLETE[name]

@@ -12,7 +12,7 @@ from flax import struct
 
 from metarl.ops import keys
 from metarl.ops.distributions import policy
-from metarl.rollout import first_inputs, none, successor, vectorize
+from metarl.rollout import apply_all, first_inputs, none, successor, vectorize
 from metarl.types import Agent, Environment, Key, Params, PyTree
 
 
@@ -65,7 +65,7 @@ def evaluate(
     def step(loop: tuple) -> tuple:
         time, state, carry, scores = loop
         act_key, step_key = keys.split(jax.random.fold_in(play_key, time))
-        heads, carry = jax.vmap(agent.apply, in_axes=(None, 0, 0))(params, carry, state.inputs)
+        heads, carry = apply_all(agent, params, carry, state.inputs)
         pi = policy(heads)
         draw = jax.vmap(lambda pi, key: pi.sample(key))
         action = pi.mode() if greedy else draw(pi, keys.spread(act_key, episodes))

@@ -16,7 +16,7 @@ from metarl.ops import keys
 from metarl.ops.distributions import policy
 from metarl.ops.statistics import episodes
 from metarl.ops.unroll import scale_gradient, unroll
-from metarl.rollout import Experience, VectorEnv, successor, where
+from metarl.rollout import Experience, VectorEnv, apply_all, successor, where
 from metarl.types import (
     Agent,
     EpisodeStats,
@@ -73,7 +73,7 @@ def act(
         env_state, carry = loop
         act_key, step_key = pair
         inputs = env_state.inputs
-        heads, carry = jax.vmap(agent.apply, in_axes=(None, 0, 0))(constant.params, carry, inputs)
+        heads, carry = apply_all(agent, constant.params, carry, inputs)
         sample = jax.vmap(lambda heads, key: policy(heads).sample(key))
         action = sample(heads, keys.spread(act_key, inputs.first.shape[0]))
         env_state, ts = venv.step(step_key, env_state, action, constant.env_params)

@@ -23,6 +23,8 @@ from metarl.types import (
     VectorState,
 )
 
+_TOGETHER = 8  # rows of an agent without memory that its `unroll` takes side by side
+
 
 class VectorEnv(NamedTuple):
     """`num_envs` copies of an environment as two pure functions over the whole batch.
@@ -155,8 +157,8 @@ def successor(ts: TimeStep, action: jax.Array) -> AgentInput:
 def replay(agent: Agent, params: Params, rollout: Rollout) -> tuple[Heads, Heads]:
     """Heads at every step and at its true successor, [T, ...], with gradients through the memory.
 
-    Agents without memory are batched over time, those with an `unroll` of their own use it for the
-    steps themselves. What the caller does not use is not computed.
+    Agents with an `unroll` of their own use it for the steps themselves; others are batched over
+    time if they have no memory. What the caller does not use is not computed.
     """
 
     def step(carry: PyTree, x: tuple[AgentInput, AgentInput]):
@@ -170,7 +172,26 @@ def replay(agent: Agent, params: Params, rollout: Rollout) -> tuple[Heads, Heads
         if agent.unroll is None:
             return each, after
         return agent.unroll(params, rollout.carry, rollout.inputs)[0], after
-    return jax.vmap(lambda x: step((), x)[1])(steps)
+    if agent.unroll is None:
+        return jax.vmap(lambda x: step((), x)[1])(steps)
+    now, after = (agent.unroll(params, rollout.carry, x)[0] for x in steps)
+    return now, after
+
+
+def apply_all(
+    agent: Agent, params: Params, carry: PyTree, inputs: AgentInput
+) -> tuple[Heads, PyTree]:
+    """Heads of rows of inputs, [R, ...], and the memories behind them.
+
+    Without memory a row is like a step of a stream, so that an `unroll` may take several at once.
+    """
+    if agent.unroll is None or jax.tree.leaves(carry):
+        return jax.vmap(agent.apply, in_axes=(None, 0, 0))(params, carry, inputs)
+    rows = len(inputs.first)
+    side = next(n for n in range(_TOGETHER, 0, -1) if rows % n == 0)
+    streams = jax.tree.map(lambda x: x.reshape(side, rows // side, *x.shape[1:]), inputs)
+    heads = jax.vmap(lambda x: agent.unroll(params, carry, x)[0])(streams)
+    return jax.tree.map(lambda x: x.reshape(rows, *x.shape[2:]), heads), carry
 
 
 def replay_streams(agent: Agent, params: Params, rollout: Rollout) -> Heads:
@@ -204,8 +225,7 @@ def next_values(agent: Agent, params: Params, rollout: Rollout, value: jax.Array
     """
 
     def evaluate(carry: PyTree, inputs: AgentInput) -> jax.Array:  # [N, ...] -> [N]
-        heads = jax.vmap(lambda m, x: agent.apply(params, m, x)[0])(carry, inputs)
-        return heads["value"][..., 0]
+        return apply_all(agent, params, carry, inputs)[0]["value"][..., 0]
 
     def each() -> jax.Array:
         if jax.tree.leaves(rollout.carry):

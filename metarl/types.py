@@ -102,11 +102,12 @@ class AgentInput(struct.PyTreeNode):
 class Agent(NamedTuple):
     """A policy network as pure functions; its heads are those a rule asked for.
 
-    `unroll` is for agents with a memory that a whole stream passes faster than its steps one by
-    one: from inputs [T, ...] to heads [T, ...] and the memory behind them, what `apply` repeated
-    computes. `watch` is what to log of memories [N, ...]. `units` is for optimizers that listen to
-    how active units are: from inputs without a memory to a tree like params, with the activations
-    [width] of the units that the weights and biases of each leaf lead to.
+    `unroll` is for agents that a whole stream passes faster than its steps one by one or, without
+    a memory, all at once: from inputs [T, ...] to heads [T, ...] and the memory behind them, what
+    `apply` repeated computes. `watch` is what to log of memories [N, ...]. `units` is for
+    optimizers that listen to how active units are: from inputs without a memory to a tree like
+    params, with the activations [width] of the units that the weights and biases of each leaf lead
+    to.
     """
 
     init: Callable[[Key], Params]

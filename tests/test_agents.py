@@ -18,6 +18,7 @@ from metarl.nets.conv import conv, conv_init, windows
 from metarl.nets.gru import gru, gru_init
 from metarl.nets.inputs import flat_size, flatten, scale
 from metarl.nets.linear import orthogonal
+from metarl.rollout import apply_all
 from metarl.types import AgentInput
 
 
@@ -87,6 +88,30 @@ def test_pictures_are_seen_by_the_natures_network():
         nature(metarl.make("Breakout-v0"), {"logits": 3})
     with pytest.raises(ValueError, match="3 layers"):
         nature(env, {"logits": 6}, channels=(8, 8))
+
+
+@pytest.mark.parametrize("rows", [7, 16, 22])  # side by side: all, eight, and two
+def test_many_planes_are_seen_as_each_of_them(rows):
+    env = metarl.make("Breakout-v0")
+    agent = conv_agent(env, {"logits": 3, "value": 1}, channels=(4, 4), hidden=8)
+    params = agent.init(jax.random.key(0))
+    obs = jax.random.bernoulli(jax.random.key(1), 0.3, (rows, *env.observation_space.shape))
+    no = jnp.zeros(rows, bool)
+    inputs = AgentInput(obs, jnp.zeros(rows, int), jnp.zeros(rows), no)
+
+    def said(params, way):
+        return jax.tree.leaves(way(agent, params, (), inputs)[0])
+
+    def each(agent, params, carry, inputs):
+        return jax.vmap(agent.apply, in_axes=(None, 0, 0))(params, carry, inputs)
+
+    for got, expected in zip(said(params, apply_all), said(params, each), strict=True):
+        np.testing.assert_allclose(got, expected, atol=1e-5)
+    grads = [
+        jax.grad(lambda p, way=way: sum(jnp.square(x).sum() for x in said(p, way)))(params)
+        for way in (apply_all, each)
+    ]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4), *grads)
 
 
 def test_inputs_are_flat_and_of_unit_scale():

@@ -1,11 +1,13 @@
 """What is rarely needed is right where it is needed, and elsewhere not even computed."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from metarl.ops.control import alone, apart, rarely
+from metarl.ops.control import alone, apart, in_turn, rarely
 
 
 def middle(row):
@@ -93,3 +95,23 @@ def test_alone_passes_gradients_and_batches():
     x = jnp.arange(3.0)
     np.testing.assert_allclose(jax.grad(loss)(x), 3 * x**2)
     np.testing.assert_allclose(jax.jit(jax.vmap(jax.grad(loss)))(x), 3 * x**2)
+
+
+def test_rows_in_turn_are_those_at_once_with_their_derivatives_in_less_memory():
+    wide = lambda w, x: jnp.exp(jnp.linspace(0, 1, 4096) * (w @ x)).mean()  # noqa: E731
+    w, x = jnp.array([0.5, -1.0]), jax.random.normal(jax.random.key(0), (64, 2))
+    loss = lambda way: lambda w, x: jnp.square(way(partial(wide, w), x)).sum()  # noqa: E731
+    turns, once = loss(in_turn), loss(lambda f, x: jax.vmap(f)(x))
+
+    def derivatives(loss):
+        return jax.value_and_grad(loss, (0, 1))(w, x), jax.hessian(loss)(w, x)
+
+    expected, got = (jax.jit(derivatives, static_argnums=0)(f) for f in (once, turns))
+    jax.tree.map(partial(np.testing.assert_allclose, rtol=1e-4), got, expected)
+    stack = jnp.stack([w, 2 * w])
+    both = [jax.vmap(jax.grad(f), (0, None))(stack, x) for f in (turns, once)]
+    np.testing.assert_allclose(*both, rtol=1e-4)
+    compiled = [jax.jit(jax.grad(f)).lower(w, x).compile() for f in (turns, once)]
+    bytes_each = [c.memory_analysis().temp_size_in_bytes for c in compiled]
+    if jax.default_backend() == "cpu":
+        assert bytes_each[0] < bytes_each[1] / 8

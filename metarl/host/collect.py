@@ -11,7 +11,7 @@ from gymnasium.vector import AutoresetMode, VectorEnv
 from metarl.host.env import HostEnv
 from metarl.ops import keys
 from metarl.ops.distributions import policy
-from metarl.rollout import Experience, where
+from metarl.rollout import Experience, apply_all, where
 from metarl.types import Agent, AgentInput, Heads, Key, Params, PyTree, Rollout
 
 
@@ -160,7 +160,7 @@ def _act(
 ) -> tuple[Heads, jax.Array, PyTree]:
     """Heads, actions, and memory, which passes over the rows that are only reset, [N, ...]."""
     act_key, _ = keys.split(jax.random.fold_in(key, time))
-    heads, after = jax.vmap(agent.apply, in_axes=(None, 0, 0))(params, carry, inputs)
+    heads, after = apply_all(agent, params, carry, inputs)
     draw = jax.vmap(lambda heads, key: policy(heads).sample(key))
     sample = draw(heads, keys.spread(act_key, resets.shape[0]))
     return heads, policy(heads).mode() if greedy else sample, where(resets, carry, after)

@@ -1,16 +1,52 @@
 """Small 3x3 convolutions as matrix products over shifted copies.
 
 On grids of a few dozen cells a product beats XLA's convolution on the CPU, and it stays a product
-when seeds are batched with `vmap`, where a convolution would fall back to slow grouped kernels.
+when seeds are batched with `vmap`, where a convolution would fall back to slow grouped kernels. The
+copies are nine times as large as what they are copies of: see `metarl.ops.control.in_turn`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 
+from metarl.nets.heads import apply_heads
+from metarl.nets.inputs import scale
 from metarl.nets.linear import linear, linear_init
-from metarl.types import Key, Params
+from metarl.ops.control import in_turn
+from metarl.types import Agent, AgentInput, Environment, Heads, Key, Params
+
+
+def behind_convolutions(
+    env: Environment,
+    init: Callable[[Key], Params],
+    convolved: Callable[[list[Params], jax.Array], jax.Array],
+) -> Agent:
+    """An agent without memory: convolutions over planes [C, H, W], a dense layer, linear heads.
+
+    Args:
+      env: whose observations are planes.
+      init: makes params with the entries `conv`, `dense` and `heads`.
+      convolved: from `params["conv"]` and an observation [H, W, C] to what is found there.
+    """
+
+    def seen(params: Params, obs: jax.Array) -> jax.Array:
+        x = jnp.moveaxis(scale(env.observation_space, obs), 0, -1)
+        return convolved(params["conv"], x).ravel()
+
+    def said(params: Params, x: jax.Array, inputs: AgentInput) -> Heads:
+        x = jax.nn.relu(linear(params["dense"], x))
+        return apply_heads(params["heads"], x, env.action_space, inputs.action_mask)
+
+    def apply(params: Params, carry: tuple, inputs: AgentInput) -> tuple[Heads, tuple]:
+        return said(params, seen(params, inputs.obs), inputs), carry
+
+    def unroll(params: Params, carry: tuple, inputs: AgentInput) -> tuple[Heads, tuple]:
+        x = in_turn(partial(seen, params), inputs.obs)
+        return jax.vmap(partial(said, params))(x, inputs), carry
+
+    return Agent(init, tuple, apply, unroll)
 
 
 def conv_init(key: Key, channels: Sequence[int]) -> list[Params]:

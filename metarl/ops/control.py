@@ -85,3 +85,16 @@ def in_batches(function: Callable[[jax.Array], PyTree], count: int, size: int) -
     numbers = jnp.minimum(jnp.arange(-(-count // size) * size), count - 1).reshape(-1, size)
     rows = jax.lax.map(jax.vmap(function), numbers)  # [batches, size, ...]
     return jax.tree.map(lambda x: x.reshape(numbers.size, *x.shape[2:])[:count], rows)
+
+
+def in_turn(function: Callable[[PyTree], PyTree], rows: PyTree) -> Any:
+    """`jax.vmap(function)(rows)`, which the CPU computes row after row, and anew for derivatives.
+
+    For functions whose intermediate results are much larger than what they take and give, as
+    convolutions by matrix products: of all rows together those leave the cache, and memory sets the
+    pace. In turn they stay there, and to compute them twice costs less than to fetch them. A row
+    may be a batch, by a `vmap` outside. Accelerators compute all rows at once.
+    """
+    if jax.default_backend() != "cpu":
+        return jax.vmap(function)(rows)
+    return jax.lax.map(jax.checkpoint(function, prevent_cse=False), rows)

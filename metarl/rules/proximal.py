@@ -12,7 +12,7 @@ from metarl.ops import keys
 from metarl.ops.distributions import policy
 from metarl.ops.returns import gae
 from metarl.ops.statistics import standardised
-from metarl.rollout import next_values, replay_streams
+from metarl.rollout import apply_all, next_values, replay_streams
 from metarl.rules.common import check_heads, descend, discounts
 from metarl.types import Agent, Eta, Key, Metrics, Params, PyTree, Rollout, UpdateRule
 
@@ -72,7 +72,7 @@ def proximal_loss(
     if jax.tree.leaves(batch.rollout.carry):
         now = replay_streams(agent, params, batch.rollout)
     else:
-        now = jax.vmap(lambda x: agent.apply(params, (), x)[0])(batch.rollout.inputs)
+        now, _ = apply_all(agent, params, (), batch.rollout.inputs)
     pi, value = policy(now), now["value"][..., 0]
     adv = standardised(batch.adv)
     log_ratio = pi.log_prob(batch.rollout.action) - batch.log_prob
