@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -190,7 +191,7 @@ def apply_all(
     rows = len(inputs.first)
     side = next(n for n in range(_TOGETHER, 0, -1) if rows % n == 0)
     streams = jax.tree.map(lambda x: x.reshape(side, rows // side, *x.shape[1:]), inputs)
-    heads = jax.vmap(lambda x: agent.unroll(params, carry, x)[0])(streams)
+    heads, _ = jax.vmap(partial(agent.unroll, params, carry))(streams)
     return jax.tree.map(lambda x: x.reshape(rows, *x.shape[2:]), heads), carry
 
 

@@ -7,6 +7,7 @@ copies are nine times as large as what they are copies of: see `metarl.ops.contr
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +32,10 @@ def behind_convolutions(
       convolved: from `params["conv"]` and an observation [H, W, C] to what is found there.
     """
 
+    space: Any = env.observation_space
+
     def seen(params: Params, obs: jax.Array) -> jax.Array:
-        x = jnp.moveaxis(scale(env.observation_space, obs), 0, -1)
+        x = jnp.moveaxis(scale(space, obs), 0, -1)
         return convolved(params["conv"], x).ravel()
 
     def said(params: Params, x: jax.Array, inputs: AgentInput) -> Heads:
