@@ -8,13 +8,16 @@ import runpy
 import pytest
 
 import metarl
+from metarl import registry
 
 ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture(scope="module")
 def corridor():
-    return runpy.run_path(str(ROOT / "examples" / "own_environment.py"))
+    """What the example defines; what it registers is gone behind this file."""
+    yield runpy.run_path(str(ROOT / "examples" / "own_environment.py"))
+    del registry._REGISTRY["Corridor-v0"]
 
 
 def test_own_environment_is_registered_checked_and_learned(corridor, capsys):
