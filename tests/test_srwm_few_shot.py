@@ -21,7 +21,7 @@ def grads():
     lessons = jax.vmap(part.draw)(jax.random.split(jax.random.key(0), 3))
 
     def of(name):
-        net = srwm_few_shot.network(SMALL, name, part.ways)
+        net = srwm_few_shot.network(SMALL, name, part)
         params = net.init(jax.random.key(1))
 
         def loss(params):
@@ -54,7 +54,7 @@ def test_any_core_can_stand_there():
     part = srwm_few_shot.parts(SMALL)[1]
     lesson = part.draw(jax.random.key(0))
     for name in ("mingru", "none"):
-        net = srwm_few_shot.network(SMALL, name, part.ways)
+        net = srwm_few_shot.network(SMALL, name, part)
         logits = jax.eval_shape(lambda net=net: net.logits(net.init(jax.random.key(0)), lesson))
         assert logits.shape == (2 * SMALL.later_ways * SMALL.later_shots, SMALL.later_ways)
 

@@ -46,7 +46,7 @@ class Settings:
     later: tuple[str, ...] = ("srwm", "detached", "gru", "delta")  # on two in a row
     seeds: int = 3
     steps: int = 800  # of Adam on single tasks
-    later_steps: int = 800  # on two in a row
+    later_steps: int = 2400  # on two in a row
     n_in: int = 8
     noise: float = 0.3
     ways: int = 2
@@ -57,6 +57,7 @@ class Settings:
     width: int = 32
     widening: int = 4  # of the dense layers in each block
     layers: int = 1
+    later_layers: int = 2  # fast weights bind an example to a label that comes a step late with two
     heads: int = 4  # of cores that have several
     batch: int = 64
     learning_rate: float = 3e-3
@@ -92,6 +93,7 @@ class Part(NamedTuple):
     shots: int
     tasks: int
     steps: int
+    layers: int
 
 
 class State(NamedTuple):
@@ -116,8 +118,8 @@ def parts(settings: Settings) -> tuple[Part, Part]:
         trim=settings.trim,
     )
     return (
-        Part(draw, settings.ways, settings.shots, 1, settings.steps),
-        Part(later, ways, shots, 2, settings.later_steps),
+        Part(draw, settings.ways, settings.shots, 1, settings.steps, settings.layers),
+        Part(later, ways, shots, 2, settings.later_steps, settings.later_layers),
     )
 
 
@@ -135,22 +137,22 @@ def label(name: str) -> str:
     return LABELS.get(name, name)
 
 
-def network(settings: Settings, name: str, ways: int) -> Reader:
+def network(settings: Settings, name: str, part: Part) -> Reader:
     """Pre-norm blocks around a core."""
     kind = "srwm" if name in VARIANTS else name
     options = dict(VARIANTS.get(name, {}))
     if "heads" in inspect.signature(registry.core_builder(kind)).parameters:
         options["heads"] = settings.heads
     inner = core(kind, settings.width, settings.width, **options)
-    body = stack([block(inner, hidden=settings.widening * settings.width)] * settings.layers)
-    return reader(body, settings.n_in + ways, ways)
+    body = stack([block(inner, hidden=settings.widening * settings.width)] * part.layers)
+    return reader(body, settings.n_in + part.ways, part.ways)
 
 
 def _arm(settings: Settings, name: str, kind: str, part: Part) -> Arm:
     every = part.steps // settings.rows
     if every * settings.rows != part.steps or not part.steps:
         raise ValueError(f"steps must be a multiple of rows, {settings.rows}; got {part.steps}")
-    net, optimizer = network(settings, kind, part.ways), optax.adam(settings.learning_rate)
+    net, optimizer = network(settings, kind, part), optax.adam(settings.learning_rate)
 
     def start() -> State:
         init_keys, keys = jax.random.split(jax.random.key(0), (2, settings.seeds))
@@ -257,8 +259,10 @@ NOTES = (
     "core, there is no softmax on its input, and queries start small.",
     "Two tasks in a row: one Gaussian, one a random projection of a synthetic data set, in random "
     "order, each cut at random; labels come a step late. No figures of it are published that are "
-    "known here, and no claim hangs on it: the matrix stayed at chance there, with one layer and "
-    "800 steps. The paper has two or three layers, and far more steps; that was not tried.",
+    "known here, and no claim hangs on it. A gated recurrent unit learns it within 500 steps, the "
+    "delta net after 1200, and the matrix stays at chance: with one layer and 800 steps, with two "
+    "and 3000, with width 64 and with queries that start large (one seed each). The paper has "
+    "three layers of width 256, and far more steps; that was not tried.",
     f"The player '{BEST}' is told where the second task begins; the networks are not. It never "
     "names a class that it has not seen.",
 )
