@@ -144,4 +144,7 @@ NOTES = (
     "were, and learns under the same rule with the same budget.",
     "pass@n grows without memory too: another attempt is another chance.",
     "A claim holds where the 95 % interval of the difference over seeds leaves out zero.",
+    "In 8 moves an agent can find out what moves where and still arrive, so that little is left "
+    "for memory to add. With 6 (moves=6 tasks=moves steps=3000000 chunks=5, run once after that "
+    "was seen) the difference is 3.3 [2.1, 4.5], 3 seeds.",
 )
