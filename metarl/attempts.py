@@ -9,17 +9,18 @@ from metarl.ops.statistics import mean_interval
 from metarl.wrappers.trial import pass_at
 
 
-def mean_of(samples: np.ndarray) -> dict[str, Any]:
+def mean_of(samples: np.ndarray, **options: Any) -> dict[str, Any]:
     """Mean and interval of [S, E] samples: over seeds where there are several, else over episodes.
 
-    Samples that are NaN do not exist; where there are none, both are None.
+    Samples that are NaN do not exist; where there are none, both are None. `options` are those of
+    `mean_interval`.
     """
     rows = [row[~np.isnan(row)] for row in samples]
     rows = [row for row in rows if row.size]
     if not rows:
         return {"mean": None, "interval": None}
     one = rows[0] if len(samples) == 1 else np.array([row.mean() for row in rows])
-    mean, low, high = mean_interval(one)
+    mean, low, high = mean_interval(one, **options)
     return {"mean": mean, "interval": None if np.isnan(low) else [low, high]}
 
 
@@ -37,7 +38,7 @@ def attempt_summary(scores: Scores) -> dict[str, Any]:
     ret, attempts = ret.reshape(shape), range(shape[-1])
     played = [np.where(count > n, ret[..., n], np.nan) for n in attempts]
     return {
-        "pass_at": [mean_of(passed[..., n]) for n in attempts],
+        "pass_at": [mean_of(passed[..., n], within=(0, 1)) for n in attempts],
         "attempt_returns": [
             {**mean_of(played[n]), "played": float(np.mean(count > n))} for n in attempts
         ],

@@ -148,6 +148,7 @@ def test_mean_interval_covers(count):
 def test_mean_interval_of_few_is_students_t_and_says_what_it_cannot():
     half = 12.7062047  # of t with one degree of freedom, at 97.5 %, from a printed table
     np.testing.assert_allclose(mean_interval(np.array([1.0, 3.0])), (2, 2 - half, 2 + half))
+    assert mean_interval(np.array([0.25, 0.75]), within=(0, 1)) == (0.5, 0, 1)
     assert mean_interval(np.array([2.0, 2.0])) == (2.0, 2.0, 2.0)
     assert np.isnan(mean_interval(np.array([2.0]))[1])
     with pytest.raises(ValueError, match="at least one"):

@@ -46,7 +46,11 @@ def standardised(x: jax.Array) -> jax.Array:
 
 
 def mean_interval(
-    samples: np.ndarray, *, confidence: float = 0.95, seed: int = 0
+    samples: np.ndarray,
+    *,
+    within: tuple[float, float] = (-np.inf, np.inf),
+    confidence: float = 0.95,
+    seed: int = 0,
 ) -> tuple[float, float, float]:
     """Mean with its interval, on the host: Student's t of few samples, a bootstrap of many.
 
@@ -57,6 +61,7 @@ def mean_interval(
     Args:
       samples: [n] independent scores: one per seed when seeds are compared, one per episode when
         a single agent is described.
+      within: where means can lie, such as 0 and 1 for shares; the interval ends there.
       confidence: coverage of the interval.
       seed: of the resampling.
 
@@ -83,4 +88,4 @@ def mean_interval(
         rng = np.random.default_rng(seed)
         found = bootstrap((samples,), np.mean, confidence_level=confidence, rng=rng)
         low, high = found.confidence_interval
-    return mean, float(low), float(high)
+    return mean, max(float(low), within[0]), min(float(high), within[1])

@@ -78,7 +78,10 @@ class TrialLog:
         return {
             "boards": len(self.trials),
             "attempts": self.attempts,
-            **{f"pass@{k + 1}": mean_interval(passed[:, k]) for k in range(self.attempts)},
+            **{
+                f"pass@{k + 1}": mean_interval(passed[:, k], within=(0, 1))
+                for k in range(self.attempts)
+            },
             "first_return": mean_interval(np.array(firsts)),
             "attempts_played": sum(played),
             "turns": len(turns),
