@@ -54,7 +54,9 @@ def play_levels(
         start = Played(jnp.float32(0), jnp.int32(0), jnp.bool_(False), state)
         return jax.lax.while_loop(going, step, (prepare(state), start))[1]
 
-    return jax.jit(jax.vmap(episode))(params.levels)
+    # It runs for longer than it compiles, whatever XLA is told to make haste with.
+    optimised = {"xla_backend_optimization_level": 3}
+    return jax.jit(jax.vmap(episode), compiler_options=optimised)(params.levels)
 
 
 def foresee(game: Any, world: PyTree, plans: jax.Array) -> tuple[jax.Array, jax.Array, PyTree]:
