@@ -76,7 +76,13 @@ DQN_ZOO = (
     "dqn_zoo (https://github.com/google-deepmind/dqn_zoo, atari_data.py): 3 episodes or more of up "
     "to 108,000 frames after 1 to 30 no-ops, without sticky actions"
 )
-BRAX = {"ant": 8000, "halfcheetah": 8000, "hopper": 2500, "humanoid": 13_000, "walker2d": 5000}
+BRAX = {
+    "brax/ant": 8000.0,
+    "brax/halfcheetah": 8000.0,
+    "brax/hopper": 2500.0,
+    "brax/humanoid": 13_000.0,
+    "brax/walker2d": 5000.0,
+}
 BRAX_HOW = (
     "where the axis ends on which Brax draws the returns of its PPO (github.com/google/brax, "
     "notebooks/training.ipynb): about what that earns, on the backend 'positional'"
@@ -127,9 +133,8 @@ def reference_score(name: str, convention: Suite, *, levels: int) -> dict[str, A
 
         solved = gymnasium.spec(THRESHOLDS[name]).reward_threshold
         return {"ret": solved, "kind": "threshold", "how": f"Gymnasium calls {name} solved there"}
-    if name.removeprefix("brax/") in BRAX:
-        ret = float(BRAX[name.removeprefix("brax/")])
-        return {"ret": ret, "kind": "published", "how": BRAX_HOW}
+    if name in BRAX:
+        return {"ret": BRAX[name], "kind": "published", "how": BRAX_HOW}
     env = metarl.make(name)
     if name in COMPLETE:
         total, words = COMPLETE[name]
