@@ -11,6 +11,7 @@ import numpy as np
 import optax
 
 from metarl.nets import linear
+from metarl.ops.statistics import mean_interval
 from metarl.ops.upgd import upgd
 from metarl.recipes.common import (
     Arm,
@@ -255,7 +256,7 @@ def _panels(settings: Settings, best: Any, bare: Any) -> list[Panel]:
         return Line(label, width * (0.5 + np.arange(count)), smooth[None])
 
     gains = {name: _gain(y) for name, (_, y) in best.items()}
-    bars = [Bar(name, x.mean(), x.min(), x.max()) for name, x in gains.items()]
+    bars = [Bar(name, *mean_interval(x)) for name, x in gains.items()]
     curves = [
         Panel(
             title,
