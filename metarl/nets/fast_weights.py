@@ -19,12 +19,13 @@ from metarl.ops.control import apart
 from metarl.types import PyTree
 
 CHUNK = 16
+_ALL = slice(None)
 
 
 class Matrix(NamedTuple):
     """A matrix [H, d, E], known by its products."""
 
-    through: Callable[[jax.Array], jax.Array]  # [H, d] -> [H, E]
+    through: Callable[..., jax.Array]  # [H, d] -> [H, E], or those columns that a slice names
     back: Callable[[jax.Array], jax.Array]  # [H, E] -> [H, d]
 
 
@@ -36,11 +37,14 @@ class Cell(NamedTuple):
     `backward(w, x, kept, y, k, s) -> (x, pairs)` with a `Matrix` and cotangents of the output, of k
       and of s (of both, only those through the change): the cotangent of x, and pairs ([H, d],
       [H, E]) whose outer products are what this step adds to that of the matrix.
+    `least(kept)`: what must be kept where all entries of the matrix are at hand on the way back, as
+      they are without resets and decay.
     """
 
     forward: Callable[[jax.Array, PyTree], tuple[PyTree, PyTree]]
     change: Callable[[PyTree, PyTree], tuple[jax.Array, jax.Array]]
     backward: Callable[..., tuple[PyTree, list[tuple[jax.Array, jax.Array]]]]
+    least: Callable[[PyTree], PyTree] = lambda kept: kept
 
 
 def unroller(cell: Cell, decay: float = 0.0) -> Callable[..., tuple[jax.Array, PyTree]]:
@@ -65,7 +69,7 @@ def unroller(cell: Cell, decay: float = 0.0) -> Callable[..., tuple[jax.Array, P
     def kept(base: jax.Array, w: jax.Array, x: PyTree, first: jax.Array | None):
         steps = (x, _upcoming(first))
         if first is None and not decay:
-            after, (y, kept) = _forwards(cell, decay, base, w, steps)
+            after, (y, kept) = _forwards(cell, decay, base, w, steps, cell.least)
             return (after, y), (base, after, x, first, kept)
         starts, (y, kept) = _in_chunks(cell, decay, base, w, steps)
         return (starts[-1], y), (base, starts[:-1], x, first, kept)
@@ -110,13 +114,20 @@ def _upcoming(first: jax.Array | None) -> jax.Array | None:
     return None if first is None else jnp.concatenate([first[1:], jnp.zeros(1, bool)])
 
 
-def _forwards(cell: Cell, decay: float, base: jax.Array, w: jax.Array, steps: PyTree) -> Any:
-    """The last matrix, and of each step the output and what is kept."""
+def _forwards(
+    cell: Cell,
+    decay: float,
+    base: jax.Array,
+    w: jax.Array,
+    steps: PyTree,
+    part: Callable[[PyTree], PyTree] = lambda kept: kept,
+) -> Any:
+    """The last matrix, and of each step the output and a part of what is kept."""
 
     def step(w: jax.Array, now: tuple[PyTree, jax.Array | None]):
         x, over = now
         y, kept = cell.forward(w, x)
-        return _changed(cell, decay, base, w, (x, kept, over)), (y, kept)
+        return _changed(cell, decay, base, w, (x, kept, over)), (y, part(kept))
 
     return jax.lax.scan(step, w, steps)
 
@@ -208,7 +219,7 @@ def _backwards_in_chunks(
 
 def dense(w: jax.Array) -> Matrix:
     """A matrix with all its entries."""
-    through = lambda x: jnp.einsum("hd,hde->he", x, w)  # noqa: E731
+    through = lambda x, of=_ALL: jnp.einsum("hd,hde->he", x, w[:, :, of])  # noqa: E731
     back = lambda e: jnp.einsum("hde,he->hd", w, e)  # noqa: E731
     return Matrix(through, back)
 
@@ -237,9 +248,10 @@ def _summed(rows: jax.Array, k: jax.Array, shares: tuple[jax.Array, jax.Array]) 
     d = k.shape[-1]
     of_start, of_changes = shares
 
-    def through(x: jax.Array) -> jax.Array:
+    def through(x: jax.Array, of: slice = _ALL) -> jax.Array:
         match = of_changes * dense(k.swapaxes(1, 2)).through(x)
-        return dense(rows).through(jnp.concatenate([of_start * x, (1 - of_start) * x, match], -1))
+        parts = [of_start * x, (1 - of_start) * x, match]
+        return dense(rows).through(jnp.concatenate(parts, axis=-1), of)
 
     def back(e: jax.Array) -> jax.Array:
         old, new, match = jnp.split(dense(rows).back(e), [d, 2 * d], axis=-1)

@@ -25,7 +25,7 @@ from metarl.types import Key, Params
 class _Kept(NamedTuple):
     """What the derivative of a step needs beside its input: 5 d + 8 numbers of every head."""
 
-    q: jax.Array  # [H, d]
+    q: jax.Array | None  # [H, d], or to be had from W again, for less to keep
     k: jax.Array  # [H, d]
     b: jax.Array  # [H, 4]
     seen: jax.Array  # [H, 3 d + 4], (q - k) W
@@ -148,6 +148,7 @@ def _backward(
 ) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array]]]:
     q, k, b, seen = kept
     heads, d = u.shape
+    q = jax.nn.softmax(w.through(u, slice(d, 2 * d))) if q is None else q
     of_seen, of_rates = _rates(b, d) * of_s, of_s * seen
     of_b = jnp.concatenate(
         [
@@ -166,4 +167,4 @@ def _softmax_backward(p: jax.Array, of_p: jax.Array) -> jax.Array:
     return p * (of_p - jnp.sum(p * of_p, axis=-1, keepdims=True))
 
 
-_CELL = Cell(_forward, _change, _backward)
+_CELL = Cell(_forward, _change, _backward, least=lambda kept: kept._replace(q=None))
