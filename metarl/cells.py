@@ -14,7 +14,7 @@ import numpy as np
 
 import metarl
 from metarl.build import Parts
-from metarl.files import plain_name, write_atomically
+from metarl.files import plain_name, write_json
 from metarl.hosted_programme import HostedProgramme, is_hosted, play_hosted
 from metarl.moulds import Mould, born, check, etas, older, played
 from metarl.named_rules import code_of
@@ -136,10 +136,8 @@ def read(cell: Cell, folder: pathlib.Path) -> tuple[np.ndarray, float] | None:
 
 def write(cell: Cell, folder: pathlib.Path, returns: np.ndarray, seconds: float) -> None:
     """Keeps a cell; of an agent that diverged, returns are NaN."""
-    told = [[x if np.isfinite(x) else None for x in row] for row in returns.tolist()]
-    entry = {"identity": cell.identity, "seconds": seconds, "returns": told}
-    text = json.dumps(entry, indent=2, allow_nan=False) + "\n"
-    write_atomically(path_of(cell, folder), text.encode())
+    entry = {"identity": cell.identity, "seconds": seconds, "returns": returns}
+    write_json(path_of(cell, folder), entry)
 
 
 def play_cell(cell: Cell) -> np.ndarray:

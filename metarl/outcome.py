@@ -1,7 +1,6 @@
 """What a run has come to: scores against the random policy, the learning curve, an episode."""
 
 import dataclasses
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import Any
@@ -14,7 +13,7 @@ from metarl.attempts import attempt_summary, mean_of
 from metarl.build import Parts
 from metarl.config import Config, MetaConfig
 from metarl.evaluate import Scores, pictures
-from metarl.files import write_atomically
+from metarl.files import write_json
 from metarl.io import checkpoint
 from metarl.io.figures import Curve, learning_curves
 from metarl.io.logging import read_metrics
@@ -113,7 +112,7 @@ def score(
         "trained": _summary(scores, parts.config.seeds),
         "random": _summary(random, (0,)),
     }
-    write_atomically(folder.evaluation, (json.dumps(result, indent=2) + "\n").encode())
+    write_json(folder.evaluation, result)
     return result
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import metarl
 from metarl import registry
 from metarl.config import Part
-from metarl.files import write_atomically
+from metarl.files import write_json
 from metarl.io import checkpoint
 from metarl.io.panels import draw
 from metarl.io.runs import RunFolder, claimed
@@ -179,18 +179,8 @@ def _write(
         "device": jax.devices()[0].device_kind,
         "versions": {"metarl": metarl.__version__, "jax": jax.__version__},
     }
-    text = json.dumps(result, indent=2, default=_plain) + "\n"
-    write_atomically(folder.path / "result.json", text.encode())
+    write_json(folder.path / "result.json", result)
     draw(outcome.panels, folder.path / "figure.png", title=f"{name}: {recipe.PAPER}")
-
-
-def _plain(value: Any) -> Any:
-    """Numbers and arrays of numpy as JSON has them."""
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray | jax.Array):
-        return np.asarray(value).tolist()
-    raise TypeError(f"{type(value).__name__} does not fit into JSON")
 
 
 def _strong(tree: PyTree) -> PyTree:

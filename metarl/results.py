@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from metarl import registry, scores
-from metarl.files import write_atomically
+from metarl.files import write_atomically, write_json
 from metarl.ops import aggregate
 from metarl.ops.aggregate import Interval, Outcome
 
@@ -202,7 +202,7 @@ class Results:
             "unnormalised": self.unnormalised,
             "aggregates": {rule: self._told(rule) for rule in self.scored},
         }
-        write_atomically(folder / _TOLD, (json.dumps(told, indent=2) + "\n").encode())
+        write_json(folder / _TOLD, told)
         return folder
 
     @classmethod
@@ -262,5 +262,4 @@ class Results:
             raise registry.unknown("results of", rule, self.rules)
 
     def _told(self, rule: str) -> dict[str, Any]:
-        number = lambda x: float(x) if np.isfinite(x) else None  # noqa: E731
-        return {k: [number(x) for x in v] for k, v in self.aggregates(rule).items()}
+        return {name: list(interval) for name, interval in self.aggregates(rule).items()}

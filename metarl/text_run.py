@@ -1,6 +1,5 @@
 """A run of trials in words: the agent and its environment by name, the transcript, the result."""
 
-import json
 import math
 import pathlib
 import signal
@@ -13,7 +12,7 @@ import jax
 import metarl
 from metarl.build import make_env
 from metarl.config import Part
-from metarl.files import write_atomically
+from metarl.files import write_json
 from metarl.io.runs import claimed
 from metarl.run import Reporter, Stopped
 from metarl.text import RandomTextPolicy, ScriptedPolicy, TextPolicy, codec_for, run_text_trials
@@ -78,7 +77,7 @@ def play(config: TextConfig, path: pathlib.Path, report: Reporter) -> TrialLog:
             raise Stopped(signal.SIGINT, folder, again=f"{config.command} --out") from None
     result = _result(config, str(resolved), log, f"{config.command} --out {path}")
     result["seconds"] = round(time.monotonic() - start, 1)
-    write_atomically(path / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+    write_json(path / "result.json", result)
     return log
 
 

@@ -1,7 +1,6 @@
 """What a meta-training has come to: a rule, and how well its agents do where it never learned."""
 
 import itertools
-import json
 import math
 import pathlib
 import time
@@ -12,7 +11,7 @@ import jax
 import numpy as np
 
 import metarl
-from metarl.files import write_atomically
+from metarl.files import write_json
 from metarl.io.figures import Curve, learning_curves
 from metarl.io.logging import read_metrics
 from metarl.io.panels import draw
@@ -48,7 +47,7 @@ def conclude(folder: RunFolder, parts: TrainingParts, run: TrainingRun, report: 
         },
     }
     kept = save_weights(folder, parts, run, result)
-    write_atomically(folder.evaluation, (json.dumps(result, indent=2) + "\n").encode())
+    write_json(folder.evaluation, result)
     _tell(report, result, _over_groups(returns[RULE], groups).shape)
     name = parts.config.training.name
     curve = Curve.of(read_metrics(folder.metrics))

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
-import numpy as np
 
 from metarl.config import Part
 from metarl.evaluation import named_rule, parts_of
+from metarl.files import as_json
 from metarl.inspection.drift import Drift, drift_function, drift_of
 from metarl.inspection.inputs import Inputs, inputs_of
 from metarl.inspection.lives import Life, lives
@@ -43,7 +43,7 @@ class Inspection:
 
     def numbers(self) -> dict[str, Any]:
         """All of them as JSON can hold them."""
-        return _plain({f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
+        return as_json({f.name: getattr(self, f.name) for f in dataclasses.fields(self)})
 
 
 def inspect_rule(
@@ -128,15 +128,3 @@ def _notes(found: Inspection) -> list[str]:
     if found.inputs is None:
         notes.append("no sensitivities: the rule has neither a network nor a surrogate known here")
     return notes
-
-
-def _plain(x: Any) -> Any:
-    if isinstance(x, tuple) and hasattr(x, "_asdict"):
-        x = x._asdict()
-    if isinstance(x, dict):
-        return {name: _plain(value) for name, value in x.items()}
-    if isinstance(x, np.ndarray):
-        return _plain(x.tolist())
-    if isinstance(x, list | tuple):
-        return [_plain(value) for value in x]
-    return None if isinstance(x, float) and not np.isfinite(x) else x

@@ -1,9 +1,8 @@
 """An inspection as a folder: its numbers, and figures of them."""
 
-import json
 import pathlib
 
-from metarl.files import write_atomically
+from metarl.files import write_json
 from metarl.inspection import Inspection
 from metarl.inspection.panels import panels_of
 from metarl.io.panels import draw
@@ -16,7 +15,7 @@ def save(found: Inspection, folder: pathlib.Path) -> list[pathlib.Path]:
       The paths.
     """
     path = folder / "inspection.json"
-    write_atomically(path, (json.dumps(found.numbers()) + "\n").encode())
+    write_json(path, found.numbers(), indent=None)
     title = f"{found.rule}, lives in {found.env}"
     figures = panels_of(found).items()
     return [path, *(draw(panels, folder / f"{name}.png", title=title) for name, panels in figures)]
