@@ -125,16 +125,8 @@ def conclude(settings: Settings, results: Results) -> Outcome:
         for core in settings.cores
     }
     first, *others = settings.cores
-    ours = gains[first]["heldout"]
-    claims = [
-        Claim(
-            f"on held-out levels {first} earns at least as much as {other}",
-            "competitive (its tables were not available to us)",
-            f"{told(at_end(ours))} and {told(at_end(gains[other]['heldout']))} above random play",
-            bool(at_end(ours).mean() >= at_end(gains[other]["heldout"]).mean()),
-        )
-        for other in others
-    ]
+    ends = {core: at_end(gains[core]["heldout"]) for core in settings.cores}
+    claims = [_claim(first, ends[first], other, ends[other]) for other in others]
     x = _budget(settings).x
     panels = [
         Panel(
@@ -158,6 +150,16 @@ def conclude(settings: Settings, results: Results) -> Outcome:
         for i, name in enumerate(_names(settings))
     ]
     return Outcome(claims, panels, _numbers(settings, results, random), NOTES)
+
+
+def _claim(first: str, ours: np.ndarray, other: str, theirs: np.ndarray) -> Claim:
+    gap = ours - theirs
+    return Claim(
+        f"on held-out levels {first} earns at least as much as {other}",
+        "competitive (its tables were not available to us)",
+        f"{told(ours)} and {told(theirs)} above random play, difference {told(gap)}",
+        bool(gap.mean() >= 0),
+    )
 
 
 def _names(settings: Settings) -> list[str]:
