@@ -11,6 +11,7 @@ from gymnasium.spaces import Box, Dict, Discrete, MultiDiscrete, Text
 
 from metarl.ops import keys
 from metarl.testing import ContractError, check_env, random_action
+from metarl.testing.compare import unequal
 from metarl.types import TimeStep
 
 
@@ -247,3 +248,14 @@ def test_other_action_spaces_are_refused():
 def test_params_are_the_callers():
     strict = replace(Sound().default_params(), limit=jnp.int32(2))
     check_env(Sound(), strict, steps=5)
+
+
+def test_what_rounding_moves_far_may_differ_as_far():
+    """As in contacts of simulated bodies, whose forces are steep."""
+    told, other = {"force": jnp.float32(100.0), "count": 3}, {"force": 100.5, "count": 3}
+    told, other = (jax.tree.map(jnp.asarray, tree) for tree in (told, other))
+    assert [*unequal(told, other)] == [" at ['force']"]
+    assert [*unequal(told, other, told | {"force": jnp.float32(100.4)})] == [" at ['force']"]
+    assert not [*unequal(told, other, told | {"force": jnp.float32(99.4)})]
+    counted = other | {"count": jnp.asarray(4)}
+    assert [*unequal(told, counted, counted)] == [" at ['count']"]  # whole numbers have no rounding

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from metarl.ops.sampling import random_action
-from metarl.testing.compare import unequal
+from metarl.testing.compare import nudge, unequal
 from metarl.types import Key, PyTree, TimeStep
 
 STREAMS = 4  # the first half plays legal actions alone, the second half any action
@@ -79,9 +79,9 @@ def repeat_problems(env: Any, params: PyTree, played: Played) -> Iterator[str]:
     for t in range(min(REPEATED, played.key.shape[1])):
         state, key, action, batched = _rows((played.before[0], *played[1:]), (-1, t))
         args = (key, state, action, params)
-        alone = step(*args)
-        found = [*_same("step", alone, partial(env.step, *args))]
-        for path in unequal(alone, batched) if not found else ():
+        alone, nudged = step(*args), step(key, nudge(state), action, params)
+        found = [*_same("step", alone, partial(env.step, *args), nudged)]
+        for path in unequal(alone, batched, nudged) if not found else ():
             found += [f"`step` in a batch differs{path} from `step` alone; keep its rows apart"]
         if found:
             yield found[0]
@@ -111,13 +111,15 @@ def _bounds(env: Any, obs: PyTree, where: np.ndarray, when: str) -> Iterator[str
             return
 
 
-def _same(name: str, compiled: PyTree, plain: Callable[[], PyTree]) -> Iterator[str]:
+def _same(
+    name: str, compiled: PyTree, plain: Callable[[], PyTree], nudged: PyTree | None = None
+) -> Iterator[str]:
     """One call: compiled, and twice as it is."""
     first, second = plain(), plain()
     for path in unequal(first, second):
         yield f"`{name}` called twice with equal arguments differs{path}; draw from its key alone"
         return
-    for path in unequal(compiled, first):
+    for path in unequal(compiled, first, nudged):
         yield f"`{name}` compiled differs{path} from `{name}` as it is; keep it a pure function"
 
 

@@ -35,25 +35,36 @@ def differences(a: PyTree, b: PyTree) -> Iterator[str]:
         yield ": the same leaves in different containers, or with different static fields"
 
 
-def unequal(a: PyTree, b: PyTree) -> Iterator[str]:
+def unequal(a: PyTree, b: PyTree, nudged: PyTree | None = None) -> Iterator[str]:
     """The first leaf whose values differ by more than rounding, as ` at .path`.
 
-    Small numbers of a leaf may carry the rounding of its large ones, as after a matrix product.
+    Small numbers of a leaf may carry the rounding of its large ones, as after a matrix product; and
+    all of them what `a` became by inputs as little apart as rounding brings them, in `nudged`.
     """
-    for (path, x), (_, y) in zip(leaves(a), leaves(b), strict=True):
+    moved = a if nudged is None else nudged
+    for (path, x), (_, y), (_, z) in zip(leaves(a), leaves(b), leaves(moved), strict=True):
         if jnp.issubdtype(x.dtype, jax.dtypes.prng_key):
             x, y = jax.random.key_data(x), jax.random.key_data(y)
-        if not np.allclose(x, y, rtol=1e-4, atol=1e-5 * _scale(y), equal_nan=True):
+        elif jnp.issubdtype(x.dtype, jnp.floating):
+            noise = 1e-5 * max(1.0, _largest(y)) + _largest(np.asarray(z) - np.asarray(x))
+            if np.allclose(x, y, rtol=1e-4, atol=noise, equal_nan=True):
+                continue
+        if not np.array_equal(x, y):
             yield _at(path)
             return
 
 
-def _scale(x: Any) -> float:
-    """The largest finite size of a number of a leaf, at least 1; of whole numbers 1."""
+def nudge(tree: PyTree) -> PyTree:
+    """The same with its fractions a few units of the last place away."""
+    return jax.tree.map(
+        lambda x: x * (1 + 1e-6) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
+    )
+
+
+def _largest(x: Any) -> float:
+    """The largest finite size of a number."""
     x = np.asarray(x)
-    if not np.issubdtype(x.dtype, np.floating):
-        return 1.0
-    return float(np.max(np.abs(x), initial=1.0, where=np.isfinite(x)))
+    return float(np.max(np.abs(x), initial=0.0, where=np.isfinite(x)))
 
 
 def _at(path: str) -> str:
