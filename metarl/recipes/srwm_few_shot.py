@@ -23,7 +23,19 @@ import optax
 
 from metarl import registry
 from metarl.nets.core import block, core, stack
-from metarl.recipes.common import Arm, Bar, Claim, Line, Outcome, Panel, Results, interval, told
+from metarl.recipes.common import (
+    PERCENT,
+    SHARES,
+    Arm,
+    Bar,
+    Claim,
+    Line,
+    Outcome,
+    Panel,
+    Results,
+    interval,
+    told,
+)
 from metarl.sequences.learner import Reader, accuracy, learn, reader
 from metarl.sequences.lessons import Lesson, synchronous, two_tasks
 from metarl.sequences.players import best_accuracy, nearest_mean
@@ -186,7 +198,7 @@ def conclude(settings: Settings, results: Results) -> Outcome:
     later = {name: results[TWO + label(name)]["accuracy"][:, -1] for name in settings.later}
     best = _played(settings)
     numbers: dict[str, Any] = {
-        "query accuracy": {label(name): interval(values) for name, values in end.items()},
+        "query accuracy": {label(name): interval(values, SHARES) for name, values in end.items()},
         "best possible": best_accuracy(Gaussian(settings.n_in, settings.noise), settings.shots),
         "two tasks, accuracy by shot": {
             label(name): {f"task {i + 1}": _means(values[:, i]) for i in range(2)}
@@ -207,11 +219,11 @@ def _claim(settings: Settings, name: str, values: np.ndarray) -> Claim:
         text, held = "is within 3 points of chance", abs(mean - chance) <= 0.03
     published = PUBLISHED.get(name, "not tried")
     text = f"query accuracy of {label(name)} {text}"
-    return Claim(text, published, f"{told(100 * values)} %", bool(held))
+    return Claim(text, published, f"in percent {told(100 * values, within=PERCENT)}", bool(held))
 
 
 def _means(values: np.ndarray) -> list[dict[str, Any]]:
-    return [interval(values[:, shot]) for shot in range(values.shape[1])]
+    return [interval(values[:, shot], SHARES) for shot in range(values.shape[1])]
 
 
 def _played(settings: Settings) -> np.ndarray:
@@ -230,7 +242,7 @@ def _panels(settings: Settings, found: dict, later: dict, best: np.ndarray) -> l
     steps = settings.steps // settings.rows * (1 + np.arange(settings.rows))
     shots = np.arange(settings.later_shots + 1)
     chance = {"chance": 1 / settings.ways}
-    ends = {label(name): interval(values[:, -1]) for name, values in found.items()}
+    ends = {label(name): interval(values[:, -1], SHARES) for name, values in found.items()}
     bars = [Bar(name, x["mean"], x["low"], x["high"]) for name, x in ends.items()]
     lines = [Line(label(name), steps, values) for name, values in found.items()]
     shown = [

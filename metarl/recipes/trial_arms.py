@@ -10,7 +10,7 @@ import numpy as np
 from metarl.evaluate import evaluate
 from metarl.inner import birth, live
 from metarl.ops.statistics import mean_interval
-from metarl.recipes.common import Arm, Bar, Line, Panel, interval, told
+from metarl.recipes.common import PERCENT, Arm, Bar, Line, Panel, interval, told
 from metarl.rollout import VectorEnv
 from metarl.rules import ppo
 from metarl.types import Agent, Environment, Key, Learner, Metrics, Params, PyTree, UpdateRule
@@ -139,12 +139,12 @@ def passed(values: np.ndarray, attempt: int) -> np.ndarray:
 def pass_numbers(values: np.ndarray) -> dict[str, Any]:
     """pass@1 to pass@n at the end, in percent."""
     count = np.shape(values)[-1]
-    return {f"pass@{k}": interval(passed(values, k)) for k in range(1, count + 1)}
+    return {f"pass@{k}": interval(passed(values, k), PERCENT) for k in range(1, count + 1)}
 
 
 def pass_told(values: np.ndarray, attempt: int) -> str:
     """`pass@1 86.1 [85, 87.2], 3 seeds`."""
-    return f"pass@{attempt} {told(passed(values, attempt))}"
+    return f"pass@{attempt} {told(passed(values, attempt), within=PERCENT)}"
 
 
 def pass_panel(
@@ -164,5 +164,5 @@ def attempt_panel(title: str, results: Mapping[str, np.ndarray], attempts: Seque
     bars = []
     for name, values in results.items():
         for k in attempts:
-            bars.append(Bar(f"{name}, pass@{k}", *mean_interval(passed(values, k))))
+            bars.append(Bar(f"{name}, pass@{k}", *mean_interval(passed(values, k), within=PERCENT)))
     return Panel(title, ylabel="% of trials won", bars=bars)

@@ -14,6 +14,7 @@ from metarl.nets import linear
 from metarl.ops.statistics import mean_interval
 from metarl.ops.upgd import upgd
 from metarl.recipes.common import (
+    SHARES,
     Arm,
     Bar,
     Claim,
@@ -201,7 +202,7 @@ def conclude(settings: Settings, results: Results) -> Outcome:
     numbers: dict[str, Any] = {
         f"{name}{where}": {
             "learning rate, weight decay, noise": setting,
-            "accuracy": interval(y.mean(axis=1)),
+            "accuracy": interval(y.mean(axis=1), SHARES),
             "last fifth less first": interval(_gain(y)),
         }
         for where, found in (("", best), (", no weight decay", bare))
