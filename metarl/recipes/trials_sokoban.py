@@ -37,9 +37,9 @@ CLAIM = "agents trained across attempts solve Sokoban levels that they have neve
 
 @dataclass(frozen=True)
 class Settings:
-    """Sizes that one core manages in two hours; `LONG` is for a GPU."""
+    """Sizes that one core manages in two and a half hours; `LONG` is for a GPU."""
 
-    seeds: int = 1
+    seeds: int = 3
     attempts: int = 3
     moves: int = 30  # of an attempt; LaMer's agents have 7 turns of 3
     made: int = 16_000  # levels to train on besides the 4000 shipped; two minutes to make
@@ -48,10 +48,10 @@ class Settings:
     width: int = 24
     layers: int = 5
     hidden: int = 128
-    steps: int = 22_000_000
+    steps: int = 9_000_000
     num_envs: int = 128
     length: int = 60
-    chunks: int = 44
+    chunks: int = 18
     levels: int = 500  # held out, that each test plays
     learning_rate: float = 2e-3
     entropy_cost: float = 0.01
@@ -59,7 +59,9 @@ class Settings:
     attempt_discount: float = 0.3
 
 
-QUICK = Settings(made=0, width=16, layers=3, hidden=64, steps=1_200_000, chunks=4, levels=250)
+QUICK = Settings(
+    seeds=1, made=0, width=16, layers=3, hidden=64, steps=1_200_000, chunks=4, levels=250
+)
 LONG = Settings(
     seeds=5,
     cores=("gru", "none"),
@@ -139,6 +141,8 @@ def _solvable(settings: Settings) -> float:
 NOTES = (
     "LaMer's figures are those of a language model (Qwen3-4B) from a summary of the paper, one run "
     "each, with 21 moves in an attempt.",
+    "Of one seed with 22 million steps (seeds=1 steps=22000000 chunks=44, run once) 97.0 % were "
+    "solved at the first attempt and 99.2 % within three.",
     "Nothing is hidden in this task, so later attempts are for planning again, not for what was "
     "learned; `trials_hidden` has tasks where memory tells.",
 )
