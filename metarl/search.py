@@ -21,6 +21,7 @@ from metarl import scores
 from metarl.arms import Arm, active, with_numbers
 from metarl.build import build
 from metarl.cells import Cell, lives, read, write
+from metarl.files import as_json
 from metarl.named_rules import CannotAct
 from metarl.registry import PUBLISHED
 
@@ -108,19 +109,9 @@ def search(
 
 def told(found: Search) -> dict[str, Any]:
     """A search as JSON can say it; None is where an agent diverged."""
-    number = lambda x: x if np.isfinite(x) else None  # noqa: E731
-    trials = [
-        {
-            "numbers": t.numbers,
-            "score": number(t.score),
-            "returns": {env: number(x) for env, x in t.returns.items()},
-        }
-        for t in found.trials
-    ]
     numbers = found.trials[found.winner].numbers
-    return {"winner": found.winner, "numbers": numbers, "by": found.by, "trials": trials} | (
-        found.about
-    )
+    about = {"winner": found.winner, "numbers": numbers, "by": found.by, "trials": found.trials}
+    return as_json(about | found.about)
 
 
 def ranges_of(arm: Arm) -> dict[str, Range]:

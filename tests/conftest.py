@@ -75,6 +75,30 @@ sys.exit(main(sys.argv[2:]))
 
 
 @pytest.fixture(scope="session")
+def compilations():
+    """`with compilations() as found:` -> a list with an entry for each compilation meanwhile."""
+    import contextlib
+
+    from jax import monitoring
+
+    @contextlib.contextmanager
+    def counted():
+        found = []
+
+        def listen(event, seconds, **_):
+            if event == "/jax/core/compile/backend_compile_duration":
+                found.append(seconds)
+
+        monitoring.register_event_duration_secs_listener(listen)
+        try:
+            yield found
+        finally:
+            monitoring.unregister_event_duration_listener(listen)
+
+    return counted
+
+
+@pytest.fixture(scope="session")
 def mortal():
     """`(n, *arguments)` -> the command of `metarl arguments` as a process that kills itself.
 

@@ -26,7 +26,7 @@ def parts(meta_parts):
 
 
 @pytest.fixture(scope="module")
-def aged(parts):
+def aged(parts, compilations):
     """Ten meta-updates of a loop in which learners grow older by one: after each, population."""
     idle = MetaLearner(
         lambda key, learners: (),
@@ -37,11 +37,17 @@ def aged(parts):
     first = jax.jit(lambda key: staggered(parts.born, key, **size))(jax.random.key(0))
     history, births = [first], []
     update: Any = jax.jit(meta.update)
-    for _ in range(10):
+
+    def grow():
         _, learners, metrics = update((), history[-1], jax.random.key(1))
         history.append(learners)
         births.append(int(metrics["births"]))
-    assert update._cache_size() == 1
+
+    grow()
+    with compilations() as found:
+        for _ in range(9):
+            grow()
+    assert not found
     return history, births
 
 
@@ -84,7 +90,7 @@ def meta(parts):
     return lives(loop, born, lifetime=3), born
 
 
-def test_a_run_in_two_pieces_is_the_same_run(meta):
+def test_a_run_in_two_pieces_is_the_same_run(meta, compilations):
     """Bit for bit, with no second compilation; births among it."""
     meta, born = meta
     key = jax.random.key(2)
@@ -99,8 +105,9 @@ def test_a_run_in_two_pieces_is_the_same_run(meta):
 
     half = run(3)
     state_a, learners_a, a = half(state, learners)
-    state_b, learners_b, b = half(state_a, learners_a)
-    assert half._cache_size() == 1
+    with compilations() as found:
+        state_b, learners_b, b = half(state_a, learners_a)
+    assert not found
     *whole, metrics = run(6)(state, learners)
     assert metrics["births"].sum() == 4 and metrics["births"].max() == 1
     jax.tree.map(np.testing.assert_array_equal, whole, [state_b, learners_b])
