@@ -85,9 +85,9 @@ def compilations():
     def counted():
         found = []
 
-        def listen(event, seconds, **_):
+        def listen(event: str, duration_secs: float, **_: str | int) -> None:
             if event == "/jax/core/compile/backend_compile_duration":
-                found.append(seconds)
+                found.append(duration_secs)
 
         monitoring.register_event_duration_secs_listener(listen)
         try:
