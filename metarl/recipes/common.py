@@ -23,7 +23,7 @@ from metarl.ops.statistics import mean_interval
 from metarl.types import Metrics, PyTree
 
 INTERVALS = "95 %: Student's t, and a bootstrap from 20 samples on"  # as `mean_interval` makes them
-ANYWHERE, SHARES, PERCENT = (-np.inf, np.inf), (0.0, 1.0), (0.0, 100.0)  # where means can lie
+SHARES, PERCENT = (0.0, 1.0), (0.0, 100.0)  # where their means can lie
 Results = Mapping[str, Mapping[str, np.ndarray]]  # arm -> metric -> [S, rows, ...]
 
 
@@ -101,15 +101,15 @@ class Outcome:
     notes: Sequence[str] = ()  # what a reader must know: reconstructions, reduced sizes
 
 
-def interval(samples: np.ndarray, within: tuple[float, float] = ANYWHERE) -> dict[str, Any]:
-    """Mean, 95 % interval and number of seeds, to be put into `numbers`."""
-    mean, low, high = mean_interval(np.asarray(samples), within=within)
+def interval(samples: np.ndarray, **options: Any) -> dict[str, Any]:
+    """Mean, interval and number of seeds, for `numbers`; `options` are those of `mean_interval`."""
+    mean, low, high = mean_interval(np.asarray(samples), **options)
     return {"mean": mean, "low": low, "high": high, "seeds": int(np.size(samples))}
 
 
-def told(samples: np.ndarray, digits: int = 3, within: tuple[float, float] = ANYWHERE) -> str:
+def told(samples: np.ndarray, digits: int = 3, **options: Any) -> str:
     """`1.23 [1.1, 1.3], 5 seeds`."""
-    found = interval(samples, within)
+    found = interval(samples, **options)
     number = lambda x: f"{found[x]:.{digits}g}"  # noqa: E731
     if found["seeds"] == 1:
         return f"{number('mean')}, 1 seed"

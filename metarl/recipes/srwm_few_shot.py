@@ -198,7 +198,9 @@ def conclude(settings: Settings, results: Results) -> Outcome:
     later = {name: results[TWO + label(name)]["accuracy"][:, -1] for name in settings.later}
     best = _played(settings)
     numbers: dict[str, Any] = {
-        "query accuracy": {label(name): interval(values, SHARES) for name, values in end.items()},
+        "query accuracy": {
+            label(name): interval(values, within=SHARES) for name, values in end.items()
+        },
         "best possible": best_accuracy(Gaussian(settings.n_in, settings.noise), settings.shots),
         "two tasks, accuracy by shot": {
             label(name): {f"task {i + 1}": _means(values[:, i]) for i in range(2)}
@@ -223,7 +225,7 @@ def _claim(settings: Settings, name: str, values: np.ndarray) -> Claim:
 
 
 def _means(values: np.ndarray) -> list[dict[str, Any]]:
-    return [interval(values[:, shot], SHARES) for shot in range(values.shape[1])]
+    return [interval(values[:, shot], within=SHARES) for shot in range(values.shape[1])]
 
 
 def _played(settings: Settings) -> np.ndarray:
@@ -242,7 +244,7 @@ def _panels(settings: Settings, found: dict, later: dict, best: np.ndarray) -> l
     steps = settings.steps // settings.rows * (1 + np.arange(settings.rows))
     shots = np.arange(settings.later_shots + 1)
     chance = {"chance": 1 / settings.ways}
-    ends = {label(name): interval(values[:, -1], SHARES) for name, values in found.items()}
+    ends = {label(name): interval(values[:, -1], within=SHARES) for name, values in found.items()}
     bars = [Bar(name, x["mean"], x["low"], x["high"]) for name, x in ends.items()]
     lines = [Line(label(name), steps, values) for name, values in found.items()]
     shown = [

@@ -139,7 +139,7 @@ def passed(values: np.ndarray, attempt: int) -> np.ndarray:
 def pass_numbers(values: np.ndarray) -> dict[str, Any]:
     """pass@1 to pass@n at the end, in percent."""
     count = np.shape(values)[-1]
-    return {f"pass@{k}": interval(passed(values, k), PERCENT) for k in range(1, count + 1)}
+    return {f"pass@{k}": interval(passed(values, k), within=PERCENT) for k in range(1, count + 1)}
 
 
 def pass_told(values: np.ndarray, attempt: int) -> str:

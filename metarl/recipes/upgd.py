@@ -202,7 +202,7 @@ def conclude(settings: Settings, results: Results) -> Outcome:
     numbers: dict[str, Any] = {
         f"{name}{where}": {
             "learning rate, weight decay, noise": setting,
-            "accuracy": interval(y.mean(axis=1), SHARES),
+            "accuracy": interval(y.mean(axis=1), within=SHARES),
             "last fifth less first": interval(_gain(y)),
         }
         for where, found in (("", best), (", no weight decay", bare))
