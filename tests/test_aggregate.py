@@ -161,6 +161,11 @@ def test_holms_correction_by_hand():
     assert aggregate.holm([0.3]) == [0.3] and aggregate.holm([]).shape == (0,)
 
 
+def test_one_pair_says_nothing():
+    """Neither of its two arrangements is more extreme."""
+    assert aggregate.paired_test(np.array([[0.0]]), np.array([[1.0]])) == (-1.0, 1.0, True)
+
+
 def test_the_paired_test_by_enumeration():
     a, b = drawn((3, 2), 3, shift=0.8), drawn((3, 2), 4)
     found = aggregate.paired_test(a, b)

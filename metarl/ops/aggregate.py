@@ -153,6 +153,8 @@ def paired_test(a: np.ndarray, b: np.ndarray, *, resamples: int = 9999, seed: in
             f"pairs need the same seeds and tasks: got scores {list(a.shape)} and {list(b.shape)}; "
             "compare different seeds by `unpaired_test`"
         )
+    if a.size == 1:  # both ways to swap one pair are as extreme; scipy takes two pairs or more
+        return Outcome(float(np.mean(a - b)), 1.0, True)
     tested = permutation_test(
         (a.ravel(), b.ravel()),
         lambda x, y, axis: np.mean(x - y, axis=axis),
