@@ -77,13 +77,14 @@ def case(request, env, compilations):
 
     update, key = jax.jit(meta.update), jax.random.key(1)
     state, learners = begin(jax.random.key(0))
-    states, populations, metrics, found = [state], [learners], {}, []
+    states, populations, metrics, again = [state], [learners], {}, 0
     for _ in range(2):
         with compilations() as found:
             state, learners, metrics = update(state, learners, key)
+        again = len(found)
         states.append(state)
         populations.append(learners)
-    return Case(request.param, states, populations, metrics, len(found))
+    return Case(request.param, states, populations, metrics, again)
 
 
 def test_nothing_changes_its_form_so_nothing_compiles_twice(case):
