@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from metarl.io.report_figures import efficiency, environments, profiles
-from metarl.ops.aggregate import iqm
+from metarl.ops.aggregate import Interval, iqm
 from metarl.results import Results
 from metarl.rule_commands import shown
 from metarl.suites import SUITES
@@ -28,10 +28,13 @@ Made by `python docs/results.py` from the tables in `results/`. Scores are 0 for
 for a reference, which is the exact optimum in the grids, and in the games no more than a tuned A2C
 of 640,000 steps (`metarl/scores/table.json` says who earned each). IQM is the interquartile mean
 of all runs. Intervals are of 95 %, by resampling seeds within each environment; with few seeds they
-are too narrow. All rules of a table had the same seeds and steps. A beats B: how often a run of A
-ends above one of B in the same environment; p: two-sided, by permutations of pairs of a seed; p of
-all: by Holm's correction for the number of contests.
+are too narrow. All rules of a table had the same seeds and steps. The last table of a suite says
+how often a run of the row's rule ends above one of the column's in the same environment, a tie
+being half; in bold where mean scores differ with p < 0.05, two-sided by permutations of pairs of a
+seed, and by Holm's correction for all pairs of the suite. `metarl compare
+docs/results/grid-heldout` tells every difference and p.
 """
+LEVEL = 0.05  # of p of all
 AGGREGATES = ("iqm", "median", "mean", "optimality_gap")
 REMARKS = {
     "minatar": "lpo-minatar was meta-trained in Space Invaders, one of these games; the other "
@@ -97,15 +100,19 @@ def _return(results: Results, rule: str, env: str) -> str:
 
 
 def _contests(results: Results) -> Iterator[str]:
-    yield "| A | B | A beats B | mean difference | p | p of all | environments |"
-    yield "|---|---|---|---|---|---|---|"
+    """How often a run of the row's rule beats one of the column's; bold where p of all is small."""
+    rules, cells = _ranked(results), dict[tuple[str, str], str]()
     for a, b, contest, adjusted in results.contests():
         if contest is None:
-            yield f"| {a} | {b} | - | - | - | - | 0 |"
             continue
-        numbers = (f"{contest.test.difference:.3g}", f"{contest.test.p:.2g}", f"{adjusted:.2g}")
-        cells = [a, b, shown(contest.improvement), *numbers, str(len(contest.envs))]
-        yield "| " + " | ".join(cells) + " |"
+        value, low, high = contest.improvement
+        mark = "**" if adjusted < LEVEL else ""
+        cells[a, b] = mark + shown(contest.improvement) + mark
+        cells[b, a] = mark + shown(Interval(1 - value, 1 - high, 1 - low)) + mark
+    yield "| beats | " + " | ".join(rules) + " |"
+    yield "|---|" + "---|" * len(rules)
+    for a in rules:
+        yield f"| {a} | " + " | ".join(cells.get((a, b), "-") for b in rules) + " |"
 
 
 def _notes(name: str, results: Results) -> Iterator[str]:

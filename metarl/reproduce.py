@@ -98,7 +98,9 @@ class _Arm:
     def __init__(self, arm: Arm, folder: RunFolder, report: Reporter):
         self.arm, self.report = arm, report
         self.place = folder.path / "arms" / arm.name.replace("/", "-")
-        self.state = _strong(arm.start())
+        start = lambda: _strong(arm.start())  # noqa: E731
+        begun = checkpoint.listed(self.place)  # then the start is not worth its compilation
+        self.state = jax.eval_shape(start) if begun else start()
         shapes = jax.eval_shape(arm.advance, self.state)[1]
         self.rows = {k: v.shape[1] for k, v in shapes.items()}
         self.kept = {

@@ -3,6 +3,7 @@
 import json
 import re
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -31,8 +32,8 @@ TINY = {  # recipe -> settings with which it takes seconds; one line a recipe
     "snake_mixing": "seeds=1 stages=8,16 replicas=3 updates=2 num_envs=2 length=2",
     "srwm_few_shot": "cores=gru, later=gru seeds=1 steps=2 later_steps=2 shots=1"
     " later_shots=2 trim=1 width=4 heads=1 widening=1 batch=2 tests=8 rows=1",
-    "srwm_multitask": "steps=64 num_envs=2 length=4 chunks=1 cores=srwm/heads=2 hidden=4 episodes=1"
-    " longest=3",
+    "srwm_multitask": "games=memory seeds=1 steps=64 num_envs=2 length=4 chunks=1"
+    " cores=srwm/heads=2 hidden=4 episodes=1 longest=3",
     "ta_lpg": "levels=3 horizons=2,4 scheduled=4 workers=2 length=2 chunks=2",
     "trials_hidden": "seeds=1 tasks=moves cores=gru,forgetful hidden=4 steps=100 num_envs=4"
     " chunks=1 trials=4 moves=2",
@@ -99,8 +100,10 @@ def test_it_runs_to_the_end(name, tmp_path):
     assert outcome.claims and outcome.panels and outcome.numbers
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     assert result["recipe"] == name and result["claim"] == recipe.CLAIM
-    settings = settings_of(recipe, part, "quick")
-    assert set(result["seconds"]) == {arm.name for arm in recipe.arms(settings)}
+    arms = recipe.arms(settings_of(recipe, part, "quick"))
+    assert set(result["seconds"]) == {arm.name for arm in arms}
+    for arm in arms:
+        jax.eval_shape(arm.start)  # as of a run that goes on
     for claim in result["claims"]:
         assert claim["text"] and claim["published"] and claim["measured"]
         assert isinstance(claim["held"], bool)

@@ -30,9 +30,9 @@ Results = Mapping[str, Mapping[str, np.ndarray]]  # arm -> metric -> [S, rows, .
 class Arm(NamedTuple):
     """One of the things compared, cut into chunks so that it can be interrupted.
 
-    `start()` makes its state; `advance(state) -> (state, metrics)` is a function to be jitted,
-    whose metrics are [S, rows, ...], one row a point in time, S seeds; `chunks` is how often to
-    call it.
+    `start()` makes its state, and can be traced; `advance(state) -> (state, metrics)` is a function
+    to be jitted, whose metrics are [S, rows, ...], one row a point in time, S seeds; `chunks` is
+    how often to call it.
     """
 
     name: str

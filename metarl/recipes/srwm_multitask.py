@@ -29,8 +29,8 @@ SPLITS = ("train", "heldout")
 class Settings:
     """Sizes that two cores manage in an hour; `LONG` is for a GPU."""
 
-    seeds: int = 1
-    games: str = "memory"
+    seeds: int = 3
+    games: str = "easy"
     cores: tuple[str, ...] = (
         *("srwm", "srwm/detach=true", "srwm/modify=false", "gru", "lstm", "delta", "none"),
     )
@@ -39,17 +39,17 @@ class Settings:
     channels: tuple[int, ...] = ()
     num_envs: int = 32  # of each game
     length: int = 32
-    steps: int = 600_000  # of all games together
-    chunks: int = 6
+    steps: int = 400_000  # of all games together
+    chunks: int = 4
     episodes: int = 50  # of each game and split, in each test
-    longest: int = 500  # steps of an episode in a test
+    longest: int = 300  # steps of an episode in a test
     learning_rate: float = 1e-3
     entropy_cost: float = 0.01
 
 
 QUICK = Settings(cores=("srwm", "gru", "none"), steps=100_000, chunks=2, episodes=20, longest=200)
 LONG = Settings(
-    seeds=3,
+    games="memory",
     cores=(
         *("srwm/heads=8", "srwm/heads=8/detach=true", "srwm/heads=8/modify=false"),
         *("gru", "lstm", "delta/heads=8", "none"),
@@ -62,6 +62,7 @@ LONG = Settings(
     steps=100_000_000,
     chunks=50,
     episodes=100,
+    longest=500,
     learning_rate=5e-4,
 )
 
@@ -69,7 +70,7 @@ LONG = Settings(
 def arms(settings: Settings) -> list[Arm]:
     """An arm for each memory, all with the same torso, rule and budget."""
     envs = game_set(settings.games)
-    params = {split: _tasks(settings, split) for split in SPLITS}
+    params = _tasks(settings)
     venv = together(envs, settings.num_envs, pool(256, 1))
     found = []
     for core in settings.cores:
@@ -87,10 +88,13 @@ def arms(settings: Settings) -> list[Arm]:
     return found
 
 
-def _tasks(settings: Settings, split: str) -> tuple[PyTree, ...]:
-    """The levels of each game."""
-    options: Any = {"num_levels": LEVELS[settings.games], "split": split}
-    return tuple(env.default_params(**options) for env in game_set(settings.games))
+def _tasks(settings: Settings) -> dict[str, tuple[PyTree, ...]]:
+    """The levels of each game, of each split."""
+    envs, count = game_set(settings.games), LEVELS[settings.games]
+    return {
+        split: tuple(env.default_params(num_levels=count, split=split) for env in envs)
+        for split in SPLITS
+    }
 
 
 def _budget(settings: Settings) -> Budget:
@@ -98,23 +102,23 @@ def _budget(settings: Settings) -> Budget:
     return budget(settings, settings.length)._replace(num_envs=streams)
 
 
-def _test(settings: Settings, agent: Agent, params: Mapping[str, PyTree]) -> Test:
-    """Mean returns [games] on levels of each split."""
+def _test(settings: Settings, agent: Agent, tasks: Mapping[str, PyTree]) -> Test:
+    """Mean returns [games] on levels of each split; a game is compiled once for both."""
+    envs = game_set(settings.games)
+    play = partial(evaluate, episodes=settings.episodes, max_steps=settings.longest)
+    both = jax.tree.map(lambda *x: jax.numpy.stack(x), *(tasks[split] for split in SPLITS))
 
     def test(own: Params, key: Key) -> Metrics:
-        return {split: _returns(settings, agent, own, params[split], key) for split in SPLITS}
+        def scores(params: tuple[PyTree, ...]) -> jax.Array:
+            found = [
+                play(agent, env, own, task, jax.random.fold_in(key, i)).ret.mean()
+                for i, (env, task) in enumerate(zip(envs, params, strict=True))
+            ]
+            return jax.numpy.stack(found)
+
+        return dict(zip(SPLITS, jax.lax.map(scores, both), strict=True))
 
     return test
-
-
-def _returns(settings: Settings, agent: Agent, own: Params, params: PyTree, key: Key) -> jax.Array:
-    play = partial(evaluate, episodes=settings.episodes, max_steps=settings.longest)
-    envs = game_set(settings.games)
-    scores = [
-        play(agent, env, own, task, jax.random.fold_in(key, i)).ret.mean()
-        for i, (env, task) in enumerate(zip(envs, params, strict=True))
-    ]
-    return jax.numpy.stack(scores)
 
 
 def conclude(settings: Settings, results: Results) -> Outcome:
@@ -155,10 +159,10 @@ def conclude(settings: Settings, results: Results) -> Outcome:
 def _claim(first: str, ours: np.ndarray, other: str, theirs: np.ndarray) -> Claim:
     gap = ours - theirs
     return Claim(
-        f"on held-out levels {first} earns at least as much as {other}",
+        f"on held-out levels {first} earns more than {other}",
         "competitive (its tables were not available to us)",
         f"{told(ours)} and {told(theirs)} above random play, difference {told(gap)}",
-        bool(gap.mean() >= 0),
+        interval(gap)["low"] > 0,
     )
 
 
@@ -173,13 +177,9 @@ def _gain(returns: np.ndarray, random: np.ndarray) -> np.ndarray:
 
 def _random(settings: Settings) -> dict[str, np.ndarray]:
     """[games] mean returns of random play on levels of each split."""
-    envs = game_set(settings.games)
-    agent = uniform(envs[0], ppo.heads(envs[0]))
-    found = {}
-    for split in SPLITS:
-        params = _tasks(settings, split)
-        found[split] = np.asarray(_returns(settings, agent, {}, params, jax.random.key(3)))
-    return found
+    env = game_set(settings.games)[0]
+    test = _test(settings, uniform(env, ppo.heads(env)), _tasks(settings))
+    return jax.device_get(jax.jit(test)({}, jax.random.key(3)))
 
 
 def _numbers(settings: Settings, results: Results, random: Mapping[str, np.ndarray]) -> Any:
@@ -200,7 +200,8 @@ def _numbers(settings: Settings, results: Results, random: Mapping[str, np.ndarr
 NOTES = (
     "The games are procedurally generated ones in the spirit of ProcGen, played as planes; PPO in "
     "place of V-trace; every episode starts with an empty memory, as in the paper.",
-    "With one seed, differences between memories are chance as much as anything else.",
+    "A claim holds where the 95 % interval of the difference over seeds lies above zero, which is "
+    "more than the paper says.",
     "`detach` is what the paper's released code does in reinforcement learning: no gradient "
     "reaches what changes the matrix.",
 )
