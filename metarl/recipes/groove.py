@@ -240,5 +240,5 @@ def _numbers(scores: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Any]:
         numbers[name] = {arm: interval(x) for arm, x in found.items()}
         if "best possible" in found:
             share = {f"{arm}, share of A2C": relative(found, arm) for arm in (*RULES, TUNED)}
-            numbers[name] |= {label: interval(x) for label, x in share.items()}
+            numbers[name] |= {label: interval(x) for label, x in share.items() if x.size}
     return numbers
