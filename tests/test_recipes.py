@@ -32,8 +32,8 @@ TINY = {  # recipe -> settings with which it takes seconds; one line a recipe
     "snake_mixing": "seeds=1 stages=8,16 replicas=3 updates=2 num_envs=2 length=2",
     "srwm_few_shot": "cores=gru, later=gru seeds=1 steps=2 later_steps=2 shots=1"
     " later_shots=2 trim=1 width=4 heads=1 widening=1 batch=2 tests=8 rows=1",
-    "srwm_multitask": "games=memory seeds=1 steps=64 num_envs=2 length=4 chunks=1"
-    " cores=srwm/heads=2 hidden=4 episodes=1 longest=3",
+    "srwm_multitask": "seeds=1 steps=64 num_envs=2 length=4 chunks=1"
+    " cores=srwm/heads=2,none hidden=4 episodes=1 longest=3",
     "ta_lpg": "levels=3 horizons=2,4 scheduled=4 workers=2 length=2 chunks=2",
     "trials_hidden": "seeds=1 tasks=moves cores=gru,forgetful hidden=4 steps=100 num_envs=4"
     " chunks=1 trials=4 moves=2",
