@@ -18,7 +18,18 @@ from metarl.meta.matching import greedy
 from metarl.meta.tune import tune
 from metarl.ops.statistics import mean_interval
 from metarl.recipes import streams
-from metarl.recipes.common import Arm, Bar, Claim, Line, Outcome, Panel, Results, interval, told
+from metarl.recipes.common import (
+    Arm,
+    Bar,
+    Claim,
+    Line,
+    Outcome,
+    Panel,
+    Results,
+    above,
+    interval,
+    told,
+)
 from metarl.recipes.streams import Parts, fixed_arm, learned_arm
 from metarl.rollout import none, vectorize
 from metarl.rules import q_lambda
@@ -171,7 +182,7 @@ def _claims(settings: Settings, results: Results, totals: Mapping[str, np.ndarra
         )
         jump = epsilon.max(axis=1) / epsilon[:, -1]
         measured = f"its highest after a flip is {told(jump)} times that before the next flip"
-        held = bool(mean_interval(jump)[1] > 1.1)
+        held = above(jump, 1.1)
         yield Claim("with context epsilon grows after a flip", "in a figure", measured, held)
 
 

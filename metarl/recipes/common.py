@@ -116,6 +116,18 @@ def told(samples: np.ndarray, digits: int = 3, **options: Any) -> str:
     return f"{number('mean')} [{number('low')}, {number('high')}], {found['seeds']} seeds"
 
 
+def above(samples: np.ndarray, bound: float = 0.0) -> bool:
+    """Whether the interval of the mean lies above a number; of one sample it does not."""
+    return bool(interval(samples)["low"] > bound)
+
+
+def ahead(ours: np.ndarray, others: Mapping[str, np.ndarray]) -> tuple[str, bool]:
+    """By how much ours are more than each of the others, and whether by more than chance; [S]."""
+    gaps = {name: ours - theirs for name, theirs in others.items()}
+    text = ", ".join(f"{told(gap)} more than {name}" for name, gap in gaps.items())
+    return text, all(map(above, gaps.values()))
+
+
 def last_share(values: np.ndarray, share: float = 0.1) -> np.ndarray:
     """[S] the mean of each seed's last rows, of [S, rows]; what is NaN does not count."""
     rows = max(1, round(values.shape[1] * share))

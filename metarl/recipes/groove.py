@@ -18,6 +18,7 @@ from metarl.recipes.common import (
     Outcome,
     Panel,
     Results,
+    above,
     interval,
     told,
 )
@@ -190,9 +191,7 @@ def _better(scores: Mapping[str, np.ndarray], name: str) -> Claim:
     """Whether GROOVE earns more than LPG beyond chance, over levels or seeds."""
     gap = scores["GROOVE"] - scores["LPG"]
     measured = f"difference {told(gap).replace('seeds', 'lives')}"
-    return Claim(
-        f"{name}: GROOVE earns more than LPG", "yes", measured, bool(interval(gap)["low"] > 0)
-    )
+    return Claim(f"{name}: GROOVE earns more than LPG", "yes", measured, above(gap))
 
 
 def _lower_half(scores: Mapping[str, Mapping[str, np.ndarray]], grids: list[str]) -> Claim:

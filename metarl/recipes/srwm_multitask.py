@@ -12,7 +12,18 @@ from metarl.agents.memory import memory
 from metarl.agents.uniform import uniform
 from metarl.evaluate import evaluate
 from metarl.ops.statistics import mean_interval
-from metarl.recipes.common import Arm, Bar, Claim, Line, Outcome, Panel, Results, interval, told
+from metarl.recipes.common import (
+    Arm,
+    Bar,
+    Claim,
+    Line,
+    Outcome,
+    Panel,
+    Results,
+    above,
+    interval,
+    told,
+)
 from metarl.recipes.trial_arms import Budget, Test, arm, at_end, budget, numbers, student
 from metarl.rollout import pool
 from metarl.rules import ppo
@@ -162,7 +173,7 @@ def _claim(first: str, ours: np.ndarray, other: str, theirs: np.ndarray) -> Clai
         f"on held-out levels {first} earns more than {other}",
         "competitive (its tables were not available to us)",
         f"{told(ours)} and {told(theirs)} above random play, difference {told(gap)}",
-        interval(gap)["low"] > 0,
+        above(gap),
     )
 
 

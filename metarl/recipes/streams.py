@@ -8,9 +8,8 @@ import jax
 import numpy as np
 
 from metarl.inner import birth
-from metarl.ops.statistics import mean_interval
 from metarl.recipes.arms import fixed
-from metarl.recipes.common import Arm, Claim, Results, told
+from metarl.recipes.common import Arm, Claim, Results, above, told
 from metarl.rollout import VectorEnv
 from metarl.types import Agent, Key, Learner, MetaLearner, Metrics, PyTree, UpdateRule
 
@@ -123,8 +122,7 @@ def compared(
         f"{first} {told(totals[first])}, {second} {told(totals[second])} thousand; "
         f"difference {told(gap)}"
     )
-    low = mean_interval(gap)[1]
-    return Claim(text, published, measured, bool(low > 0))
+    return Claim(text, published, measured, above(gap))
 
 
 def by_period(values: np.ndarray, steps: int, period: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from metarl.envs.lpg.optimal import optimal_return
-from metarl.recipes.common import Arm, Claim, Line, Outcome, Panel, Results, interval, told
+from metarl.recipes.common import Arm, Claim, Line, Outcome, Panel, Results, above, interval, told
 from metarl.recipes.rule_lives import Place, actor_critic, learned, lives, place
 from metarl.rules import load
 
@@ -119,7 +119,7 @@ def _better(shares: Mapping[str, np.ndarray], which: np.ndarray, where: str) -> 
         return Claim(text, "yes", "no such horizon among the settings", False)
     gap = (shares[TIMED] - shares[UNTIMED])[:, which].mean(axis=1)
     measured = f"share of the best possible return: {told(gap).replace('seeds', 'levels')} more"
-    return Claim(text, "yes", measured, bool(interval(gap)["low"] > 0))
+    return Claim(text, "yes", measured, above(gap))
 
 
 def _schedules(settings: Settings, results: Results) -> list[Claim]:

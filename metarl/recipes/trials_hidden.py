@@ -9,8 +9,7 @@ import numpy as np
 
 import metarl
 from metarl.agents.memory import memory
-from metarl.ops.statistics import mean_interval
-from metarl.recipes.common import Arm, Claim, Outcome, Results, interval, told
+from metarl.recipes.common import Arm, Claim, Outcome, Results, above, interval, told
 from metarl.recipes.trial_arms import (
     FORGETFUL,
     arm,
@@ -135,7 +134,7 @@ def _claim(task: str, core: str, found: Mapping[str, np.ndarray]) -> Claim:
         f"hidden {task}, {core}: pass@n less pass@1 is larger than without memory",
         "none: tasks of our own",
         f"{told(ours)}, without {told(control)}; difference {told(gap)}",
-        bool(mean_interval(gap)[1] > 0),
+        above(gap),
     )
 
 

@@ -9,10 +9,9 @@ import numpy as np
 import metarl
 from metarl.agents.cellular import cellular
 from metarl.evaluate import evaluate
-from metarl.ops.statistics import mean_interval
 from metarl.players.minesweeper import posterior_player
 from metarl.players.placements import turn_bound
-from metarl.recipes.common import Arm, Claim, Outcome, Results, told
+from metarl.recipes.common import Arm, Claim, Outcome, Results, above, told
 from metarl.recipes.trial_arms import (
     FORGETFUL,
     arm,
@@ -139,7 +138,7 @@ def _memory_helps(found: dict[str, np.ndarray]) -> Claim:
         "LaMer +30.3, plain reinforcement learning +3.1",
         f"pass@n less pass@1: {told(ours)}, with memory cleared after each {told(control)}; "
         f"difference {told(gap)}",
-        bool(mean_interval(gap)[1] > 0),
+        above(gap),
     )
 
 

@@ -22,6 +22,8 @@ from metarl.recipes.common import (
     Outcome,
     Panel,
     Results,
+    above,
+    ahead,
     interval,
     told,
 )
@@ -186,22 +188,20 @@ def conclude(settings: Settings, results: Results) -> Outcome:
     bare = {name: _chosen(settings, name, results, bare=True) for name in OPTIMIZERS}
     gains, bare_gains = ({k: _gain(y) for k, (_, y) in x.items()} for x in (best, bare))
     means = {name: y.mean(axis=1) for name, (_, y) in best.items()}
-    leads = {name: means["UPGD"] - means[name] for name in ("SGD", "Adam")}
+    plain = ("SGD", "Adam")
     parts = (("", gains), (" where weights do not decay", bare_gains))
     claims = [
         Claim(
             f"UPGD's accuracy rises over the tasks{where}, that of SGD and of Adam falls",
             "yes",
             _list(found) + " (last fifth of the tasks less first)",
-            interval(found["UPGD"])["low"] > 0
-            and all(interval(found[name])["high"] < 0 for name in leads),
+            above(found["UPGD"]) and all(interval(found[name])["high"] < 0 for name in plain),
         )
         for where, found in parts
     ]
     text = "UPGD's online accuracy is above that of SGD and of Adam"
-    ahead = ", ".join(f"{told(lead)} more than {name}" for name, lead in leads.items())
-    held = all(interval(lead)["low"] > 0 for lead in leads.values())
-    claims.append(Claim(text, "yes", f"{_list(means)}; UPGD {ahead}", held))
+    more, held = ahead(means["UPGD"], {name: means[name] for name in plain})
+    claims.append(Claim(text, "yes", f"{_list(means)}; UPGD {more}", held))
     numbers: dict[str, Any] = {
         f"{name}{where}": {
             "learning rate, weight decay, noise": setting,
